@@ -1,0 +1,1 @@
+"""What can be said: primitives, grammar, parser, tree, canonical form, errors."""

@@ -1,0 +1,83 @@
+"""What the language can know about a token: for one token, and for a batch of texts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UNIVERSAL_POS = (
+    *("ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NUM", "NOUN"),
+    *("PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SPACE", "SYM", "VERB", "X"),
+)
+"""The universal parts of speech (universaldependencies.org/u/pos)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One model token and the word that it belongs to.
+
+    `text` is what the token covers, without white space around it except line breaks;
+    `word` the word with its case folded, "" for none.  `word_index`, `governor` (the word
+    index of the dependency head) and `sentence` are -1 where there is none.
+    """
+
+    token_id: int
+    text: str
+    word: str
+    word_index: int
+    lemma: str
+    pos: str
+    role: str
+    governor: int
+    sentence: int
+    sentence_start: bool
+    sentence_end: bool
+    continuation: bool
+    quoted: bool
+    special: bool
+
+
+class TensorFacts(Protocol):
+    """The same facts for a batch of texts, as tensors; the padding is on the right.
+
+    All fields but the last three are [batch, tokens], int64 or bool.  Identifiers are equal
+    exactly where the strings are, and negative where there is none.
+    """
+
+    token_id: "Tensor"
+    word: "Tensor"
+    word_index: "Tensor"
+    lemma: "Tensor"
+    pos: "Tensor"
+    role: "Tensor"
+    governor: "Tensor"
+    sentence: "Tensor"
+    sentence_start: "Tensor"
+    sentence_end: "Tensor"
+    continuation: "Tensor"
+    quoted: "Tensor"
+    special: "Tensor"
+    capital: "Tensor"
+    position: "Tensor"  # [tokens] int64: 0, 1, 2, ...
+    visible: "Tensor"  # [batch, tokens, tokens] bool: may query i look at key j?
+
+    def text_in(self, characters: str) -> "Tensor":
+        """[batch, tokens] bool: the token's text is not empty and made of these characters."""
+        ...
+
+    def text_has(self, characters: str) -> "Tensor":
+        """[batch, tokens] bool: the token's text holds one of these characters."""
+        ...
+
+    def text_has_digit(self) -> "Tensor":
+        """[batch, tokens] bool: the token's text holds a decimal digit."""
+        ...
+
+    def word_id(self, word: str) -> int:
+        """The identifier of a word in this batch, -2 where no token has it."""
+        ...
+
+    def role_id(self, role: str) -> int:
+        """The identifier of a dependency role in this batch, -2 where no token has it."""
+        ...

@@ -1,0 +1,1 @@
+"""What programs mean: token facts, evaluators, scores, models, capture of attention."""

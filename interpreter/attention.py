@@ -1,0 +1,99 @@
+"""The one place that sees attention weights between softmax and value product.
+
+Models reach it through the attention interface of transformers, so every model that supports
+choosing its attention implementation is served by the same few lines.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import eager_mask
+
+from grammar.errors import InputError
+
+NAME = "headscript"
+
+Handler = Callable[[nn.Module, int, Tensor, Tensor], Tensor]
+"""(module, layer, weights [batch, head, query, key], value [batch, head, key, head size]) ->
+the weights to go on with.  Keys and values of grouped heads are already repeated."""
+
+
+def _attend(
+    handler: Handler,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor]:
+    """Eager attention, in the arithmetic of transformers' own, with the handler in its midst."""
+    groups = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    logits = query @ key.transpose(-1, -2) * scale
+    if attention_mask is not None:
+        logits = logits + attention_mask
+    weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
+    layer = module.layer_idx
+    weights = handler(module, int(layer), weights, value)  # type: ignore[arg-type]
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+@contextmanager
+def handled(model: PreTrainedModel, handler: Handler) -> Iterator[None]:
+    """Within this context every attention layer of the model passes its weights to the handler.
+
+    InputError for a model whose attention implementation can't be chosen.
+    """
+    before = model.config._attn_implementation
+
+    def attend(module: nn.Module, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        return _attend(handler, module, *args, **options)
+
+    AttentionInterface.register(NAME, attend)
+    AttentionMaskInterface.register(NAME, eager_mask)
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise InputError(
+            f"{type(model).__name__} does not let its attention implementation be chosen, "
+            "so its attention weights can't be seen or replaced"
+        )
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def output_projection(model: PreTrainedModel, module: nn.Module) -> Tensor:
+    """W_O of an attention module, [residual size, heads * head size]."""
+    for name in ("o_proj", "out_proj", "c_proj", "dense"):
+        projection = getattr(module, name, None)
+        if projection is not None:
+            weight: Tensor = projection.weight
+            # GPT-2's Conv1D keeps its weight transposed.
+            return weight if isinstance(projection, nn.Linear) else weight.T
+    for parent in model.modules():
+        if any(child is module for child in parent.children()):
+            # BERT: the projection stands beside the attention, not in it.
+            return parent.output.dense.weight  # type: ignore[union-attr,return-value]
+    raise InputError(f"{type(module).__name__}: no output projection found")
+
+
+def projected_values(projection: Tensor, value: Tensor) -> Tensor:
+    """Values [batch, head, key, d] turned so that norms are those in the residual stream.
+
+    With G_h = L L^T the Gram matrix of head h's slice of W_O,
+    |a V W_O| = |a V L| for every row of weights a; L is d x d, much smaller than W_O.
+    """
+    heads, size = value.shape[1], value.shape[-1]
+    slices = projection.float().reshape(-1, heads, size)
+    gram = torch.einsum("rhd,rhe->hde", slices, slices)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    root = vectors * eigenvalues.clamp_min(0).sqrt()[:, None, :]
+    return torch.einsum("bhkd,hde->bhke", value.float(), root)

@@ -1,0 +1,110 @@
+"""Captures what heads do on texts: attention matrices, and the values that they move."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from grammar.errors import InputError
+from grammar.token_facts import Token
+from interpreter.attention import handled, output_projection, projected_values
+from interpreter.facts import Facts, make_facts
+from interpreter.models import LoadedModel, load_spacy
+from interpreter.progress import progress_bar
+from interpreter.texts import Texts
+from interpreter.tokens import read_tokens
+
+Head = tuple[int, int]
+"""(layer, head), both from 0."""
+
+BATCH_TEXTS = 8
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What some heads of a model do on some texts, padded on the right.
+
+    `attention` is [text, head, query, key] float32, 0 on padding; `values` is
+    [text, head, key, head size] float32, the value vectors turned so that their norms are
+    those in the residual stream (see `projected_values`).
+    """
+
+    heads: tuple[Head, ...]
+    tokens: list[list[Token]]
+    attention: Tensor
+    values: Tensor
+    causal: bool
+
+    def facts(self) -> Facts:
+        """Facts about these texts, of the same width as the matrices."""
+        return make_facts(self.tokens, causal=self.causal, device=self.attention.device)
+
+    def head(self, head: Head) -> Tensor:
+        """[text, query, key] float32 of one head."""
+        return self.attention[:, self.heads.index(head)]
+
+
+def capture(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Captured:
+    """Runs the model on the texts, cut to `max_tokens`, and keeps what the given heads do.
+
+    InputError where a text has one token, or `max_tokens` is more than the model can take.
+    """
+    if max_tokens > loaded.max_tokens:
+        raise InputError(
+            f"{max_tokens} tokens: {loaded.name} takes at most {loaded.max_tokens}; "
+            "give a smaller --max-tokens"
+        )
+    tokens = read_tokens(texts.documents, loaded.tokenizer, load_spacy(), max_tokens)
+    for number, document in enumerate(tokens, start=1):
+        if len(document) < 2:
+            raise InputError(
+                f"{texts.name}: document {number} of {len(tokens)} has {len(document)} token; "
+                "attention needs at least two: remove it"
+            )
+    width = max(map(len, tokens))
+    size = _head_size(loaded)
+    attention = torch.zeros(len(tokens), len(heads), width, width)
+    values = torch.zeros(len(tokens), len(heads), width, size)
+    with progress_bar() as bar:
+        task = bar.add_task(f"Attention of {loaded.name}", total=len(tokens))
+        for start in range(0, len(tokens), BATCH_TEXTS):
+            batch = tokens[start : start + BATCH_TEXTS]
+            _capture_batch(loaded, batch, heads, attention[start:], values[start:])
+            bar.advance(task, len(batch))
+    return Captured(tuple(heads), tokens, attention, values, loaded.causal)
+
+
+def _capture_batch(
+    loaded: LoadedModel,
+    batch: Sequence[Sequence[Token]],
+    heads: Sequence[Head],
+    attention: Tensor,
+    values: Tensor,
+) -> None:
+    width = max(map(len, batch))
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    mask = torch.zeros(len(batch), width, dtype=torch.long)
+    for row, document in enumerate(batch):
+        ids[row, : len(document)] = torch.tensor([t.token_id for t in document])
+        mask[row, : len(document)] = 1
+    real = mask.bool()
+    pairs = real[:, :, None] & real[:, None, :]
+
+    def keep(module: nn.Module, layer: int, weights: Tensor, value: Tensor) -> Tensor:
+        wanted = [(k, head) for k, (at, head) in enumerate(heads) if at == layer]
+        if wanted:
+            turned = projected_values(output_projection(loaded.model, module), value)
+            for k, head in wanted:
+                attention[: len(batch), k, :width, :width] = weights[:, head].float().cpu() * pairs
+                values[: len(batch), k, :width] = turned[:, head].cpu() * real[:, :, None]
+        return weights
+
+    device = loaded.model.device
+    with torch.no_grad(), handled(loaded.model, keep):
+        loaded.model(input_ids=ids.to(device), attention_mask=mask.to(device))
+
+
+def _head_size(loaded: LoadedModel) -> int:
+    config = loaded.model.config
+    return getattr(config, "head_dim", None) or config.hidden_size // loaded.heads

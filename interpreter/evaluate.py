@@ -1,0 +1,131 @@
+"""The vectorised evaluator: many programs on a batch of texts, shared parts computed once."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from grammar.primitives import PRIMITIVES, Kind
+from grammar.tree import Node
+from interpreter.facts import Facts
+
+
+class Evaluator:
+    """Evaluates programs on one batch of facts.
+
+    Everything is float32 (bool for predicates) on the facts' device.  Results of predicates,
+    selections and scores are kept, keyed by node, so that programs share what they have in common.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._predicates: dict[Node, Tensor] = {}
+        self._shares: dict[Node, Tensor] = {}
+        self._sink = torch.zeros_like(facts.visible, dtype=torch.float32)
+        self._sink[:, :, 0] = 1.0
+        self._sink *= facts.real[:, :, None]
+
+    def matrices(self, program: Node) -> Tensor:
+        """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
+        *guarded, last = program.children
+        result = self._mixture(last)
+        for rule in reversed(guarded):
+            condition, mixture = rule.children
+            result = torch.where(self.guard(condition)[:, :, None], self._mixture(mixture), result)
+        return result
+
+    def guard(self, condition: Node) -> Tensor:
+        """[batch, query] bool: the predicate, held against the query token itself."""
+        pairs = self._predicate(condition).expand_as(self.facts.visible)
+        return torch.diagonal(pairs, dim1=1, dim2=2)
+
+    def shares(self, term: Node) -> Tensor:
+        """[batch, query, key] float32: what a selection or score gives each key; rows sum to 1.
+
+        Where nothing is selected, everything goes to the first token.
+        """
+        known = self._shares.get(term)
+        if known is None:
+            known = self._shares[term] = self._compute_shares(term)
+        return known
+
+    def weights(self, selection: Node) -> Tensor:
+        """[batch, query, key] float32: the raw weights of a selection, 0 where not visible."""
+        primitive = PRIMITIVES.get(selection.op)
+        if primitive is None or primitive.kind is not Kind.SELECTION:
+            return (self._predicate(selection) & self.facts.visible).float()
+        predicate, *numbers = selection.args
+        members = self._predicate(cast(Node, predicate)) & self.facts.visible
+        return cast(Tensor, primitive.tensor(self.facts, members, *numbers))
+
+    def softmax(self, logits: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        """[batch, query, key]: softmax over the visible keys of sum_k logits[k] * weights[k].
+
+        `logits` is [k] float32 and may carry gradients.
+        """
+        total = torch.zeros_like(self._sink)
+        for logit, weight in zip(logits, weights, strict=True):
+            total = total + logit * weight
+        # A finite floor keeps the rows of padding free of NaN; they are set to 0 below.
+        total = total.masked_fill(~self.facts.visible, torch.finfo(total.dtype).min)
+        return torch.softmax(total, dim=-1) * self.facts.visible
+
+    def _mixture(self, mixture: Node) -> Tensor:
+        weights = [cast(int, part.args[0]) for part in mixture.children]
+        result = torch.zeros_like(self._sink)
+        for weight, part in zip(weights, mixture.children, strict=True):
+            result += (weight / sum(weights)) * self.shares(part.children[0])
+        return result
+
+    def _compute_shares(self, term: Node) -> Tensor:
+        if term.op == "score":
+            tenths = [cast(int, logit.args[0]) for logit in term.children]
+            logits = torch.tensor(tenths, device=self._sink.device) / 10
+            return self.softmax(
+                logits, [self.weights(logit.children[0]) for logit in term.children]
+            )
+        weights = self.weights(term)
+        total = weights.sum(-1, keepdim=True)
+        return torch.where(total > 0, weights / total.clamp_min(1e-30), self._sink)
+
+    def _predicate(self, predicate: Node) -> Tensor:
+        """Bool, broadcastable to [batch, query, key]; [batch, 1, key] where no query matters."""
+        known = self._predicates.get(predicate)
+        if known is None:
+            known = self._predicates[predicate] = self._compute_predicate(predicate)
+        return known
+
+    def _compute_predicate(self, predicate: Node) -> Tensor:
+        facts = self.facts
+        inner = [self._predicate(child) for child in predicate.children]
+        match predicate.op:
+            case "and":
+                result = inner[0]
+                for other in inner[1:]:
+                    result = result & other
+                return result
+            case "or":
+                result = inner[0]
+                for other in inner[1:]:
+                    result = result | other
+                return result
+            case "not":
+                return ~inner[0]
+            case "after":
+                return _shifted(inner[0], 1)
+            case "before":
+                return _shifted(inner[0] & facts.visible, -1)
+        primitive = PRIMITIVES[predicate.op]
+        value = cast(Tensor, primitive.tensor(facts, *predicate.args))
+        return value[:, None, :] if primitive.kind is Kind.TOKEN_CLASS else value
+
+
+def _shifted(pairs: Tensor, by: int) -> Tensor:
+    """The pairs moved along the keys: key j shows what key j - by held, False at the edge."""
+    result = torch.zeros_like(pairs)
+    if by > 0:
+        result[..., by:] = pairs[..., :-by]
+    else:
+        result[..., :by] = pairs[..., -by:]
+    return result

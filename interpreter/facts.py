@@ -1,0 +1,124 @@
+"""Facts about a batch of texts as tensors: what the tensor bodies of the primitives read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from grammar.token_facts import UNIVERSAL_POS, Token
+
+
+@dataclass
+class Facts:
+    """Tensors about a batch of texts, padded on the right.
+
+    Fields are [batch, tokens], int64 identifiers or bool, but for `position` [tokens] int64,
+    `real` [batch, tokens] bool (not padding) and `visible` [batch, query, key] bool.
+    Identifiers are equal exactly where the strings are; -1 stands for none, and for padding.
+    """
+
+    token_id: Tensor
+    word: Tensor
+    word_index: Tensor
+    lemma: Tensor
+    pos: Tensor
+    role: Tensor
+    governor: Tensor
+    sentence: Tensor
+    sentence_start: Tensor
+    sentence_end: Tensor
+    continuation: Tensor
+    quoted: Tensor
+    special: Tensor
+    capital: Tensor
+    position: Tensor
+    real: Tensor
+    visible: Tensor
+    lengths: list[int]
+    causal: bool
+    _text: Tensor = field(repr=False)
+    _texts: list[str] = field(repr=False)
+    _words: dict[str, int] = field(repr=False)
+    _roles: dict[str, int] = field(repr=False)
+
+    def _where_text(self, holds: Callable[[str], bool]) -> Tensor:
+        """[batch, tokens] bool: a property of the token's text, asked once per distinct text."""
+        answers = torch.tensor([holds(t) for t in self._texts], device=self._text.device)
+        return answers[self._text] & self.real
+
+    def text_in(self, characters: str) -> Tensor:
+        """[batch, tokens] bool: the token's text is not empty and made of these characters."""
+        return self._where_text(lambda t: bool(t) and all(c in characters for c in t))
+
+    def text_has(self, characters: str) -> Tensor:
+        """[batch, tokens] bool: the token's text holds one of these characters."""
+        return self._where_text(lambda t: any(c in t for c in characters))
+
+    def text_has_digit(self) -> Tensor:
+        """[batch, tokens] bool: the token's text holds a decimal digit."""
+        return self._where_text(lambda t: any(c.isdecimal() for c in t))
+
+    def word_id(self, word: str) -> int:
+        """The identifier of a word in this batch, -2 where no token has it."""
+        return self._words.get(word, -2)
+
+    def role_id(self, role: str) -> int:
+        """The identifier of a dependency role in this batch, -2 where no token has it."""
+        return self._roles.get(role, -2)
+
+
+def make_facts(
+    batch: Sequence[Sequence[Token]], *, causal: bool, device: torch.device | str = "cpu"
+) -> Facts:
+    """The facts of a batch of texts, each a list of at least one token."""
+    lengths = [len(tokens) for tokens in batch]
+    width = max(lengths)
+
+    def padded(value: Callable[[Token], int | bool], padding: int | bool) -> Tensor:
+        rows = [[value(t) for t in tokens] + [padding] * (width - len(tokens)) for tokens in batch]
+        return torch.tensor(rows, device=device)
+
+    def identified(value: Callable[[Token], str]) -> tuple[Tensor, dict[str, int]]:
+        known: dict[str, int] = {"": -1}
+        for tokens in batch:
+            for token in tokens:
+                known.setdefault(value(token), len(known) - 1)
+        return padded(lambda t: known[value(t)], -1), known
+
+    word, words = identified(lambda t: t.word)
+    lemma, _ = identified(lambda t: t.lemma)
+    role, roles = identified(lambda t: t.role)
+    texts = sorted({t.text for tokens in batch for t in tokens} | {""})
+    text_index = {text: i for i, text in enumerate(texts)}
+    pos_index = {pos: i for i, pos in enumerate(UNIVERSAL_POS)}
+    position = torch.arange(width, device=device)
+    real = position[None, :] < torch.tensor(lengths, device=device)[:, None]
+    visible = real[:, None, :] & real[:, :, None]
+    if causal:
+        visible = visible & (position[None, None, :] <= position[None, :, None])
+    return Facts(
+        token_id=padded(lambda t: t.token_id, -1),
+        word=word,
+        word_index=padded(lambda t: t.word_index, -1),
+        lemma=lemma,
+        pos=padded(lambda t: pos_index.get(t.pos, -1), -1),
+        role=role,
+        governor=padded(lambda t: t.governor, -1),
+        sentence=padded(lambda t: t.sentence, -1),
+        sentence_start=padded(lambda t: t.sentence_start, False),
+        sentence_end=padded(lambda t: t.sentence_end, False),
+        continuation=padded(lambda t: t.continuation, False),
+        quoted=padded(lambda t: t.quoted, False),
+        special=padded(lambda t: t.special, False),
+        capital=padded(lambda t: t.text[:1].isupper(), False),
+        position=position,
+        real=real,
+        visible=visible,
+        lengths=lengths,
+        causal=causal,
+        _text=padded(lambda t: text_index[t.text], text_index[""]),
+        _texts=texts,
+        _words=words,
+        _roles=roles,
+    )

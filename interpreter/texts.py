@@ -1,0 +1,133 @@
+"""Texts to work on: read from a file, a folder's corpus or the hub, split by document."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from grammar.errors import InputError
+
+SEPARATOR = "<|endoftext|>"
+OWN_CORPUS = "stories"
+SPLITS = ("train", "select", "test")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Documents in their order.  `sha256` is over the documents' UTF-8, each ended by a zero byte."""
+
+    name: str
+    documents: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """64 hex digits that name these documents in this order."""
+        digest = hashlib.sha256()
+        for document in self.documents:
+            digest.update(document.encode() + b"\0")
+        return digest.hexdigest()
+
+    def split(self) -> dict[str, "Texts"]:
+        """Train, select and test documents: half, a quarter, a quarter, taken in turn."""
+        parts: dict[str, list[str]] = {name: [] for name in SPLITS}
+        turns = ("train", "select", "train", "test")
+        for number, document in enumerate(self.documents):
+            parts[turns[number % len(turns)]].append(document)
+        for name, documents in parts.items():
+            if not documents:
+                raise InputError(
+                    f"{self.name}: {len(self.documents)} documents are too few to split into "
+                    f"train, select and test; give at least {len(turns)} (no {name} document)"
+                )
+        return {name: Texts(f"{self.name}/{name}", tuple(d)) for name, d in parts.items()}
+
+
+def load_texts(source: str, limit: int | None = None) -> Texts:
+    """Documents from `stories` (the project's own), a .jsonl or .txt file, or a hub data set.
+
+    At most `limit` documents.  InputError where there is nothing to read: it names the file
+    and the line.
+    """
+    path = Path(source)
+    if source == OWN_CORPUS:
+        own = files("interpreter.corpus").joinpath("stories.jsonl")
+        documents = _from_jsonl(own.read_text(encoding="utf-8"), source)
+    elif path.is_dir():
+        raise InputError(f"{source}: a folder; give a .jsonl or .txt file of texts")
+    elif path.suffix in (".jsonl", ".txt") or path.exists():
+        documents = _from_file(path)
+    else:
+        documents = _from_hub(source, limit)
+    documents = [d for d in documents if d.strip()][:limit]
+    if not documents:
+        raise InputError(f"{source}: no text in it; give a file with at least one document")
+    return Texts(source, tuple(documents))
+
+
+def _from_file(path: Path) -> list[str]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x}); "
+            "save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise InputError(f"{path}: a binary file (a zero byte at character {text.index(chr(0))})")
+    if path.suffix == ".jsonl":
+        return _from_jsonl(text, str(path))
+    documents, current = [], list[str]()
+    for line in text.splitlines(keepends=True):
+        if line.strip() == SEPARATOR:
+            documents.append("".join(current).strip("\n"))
+            current = []
+        else:
+            current.append(line)
+    return [*documents, "".join(current).strip("\n")]
+
+
+def _from_jsonl(content: str, name: str) -> list[str]:
+    documents = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InputError(f"{name}, line {number}: not JSON: {error}") from error
+        text = record.get("text") if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            raise InputError(f'{name}, line {number}: no "text" field that holds a string')
+        if any("\ud800" <= c <= "\udfff" for c in text):
+            raise InputError(f"{name}, line {number}: a lone surrogate; not valid Unicode text")
+        documents.append(text)
+    return documents
+
+
+def _from_hub(source: str, limit: int | None) -> list[str]:
+    try:
+        from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
+    except ImportError as error:
+        raise InputError(
+            f"{source}: no such file, and hub data sets need `pip install headscript[hub]`"
+        ) from error
+    try:
+        rows = load_dataset(source, split="train", streaming=True)
+        return [str(row["text"]) for row, _ in zip(rows, range(limit or 1000), strict=False)]
+    except KeyError as error:
+        raise InputError(f"{source}: the data set has no `text` column") from error
+    except Exception as error:  # the hub client raises many kinds; all mean "not to be had"
+        raise InputError(
+            f"{source}: neither a file nor a data set that the hub gives: {error}"
+        ) from error
+
+
+def token_windows(lengths: Sequence[int], smallest: int = 2) -> list[int]:
+    """Indices of the documents that have at least `smallest` tokens: one token attends itself."""
+    return [i for i, length in enumerate(lengths) if length >= smallest]
