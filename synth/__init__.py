@@ -1,0 +1,1 @@
+"""How programs are found: prompts, proposers, fitting, ranking, the library, its commands."""

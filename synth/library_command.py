@@ -1,0 +1,182 @@
+"""`headscript library`: read what a library knows, without running a model."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grammar.rejection import printable
+from synth.heads import head_name
+from synth.library import Library
+from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+library_option = click.option(
+    "--library",
+    "path",
+    type=click.Path(path_type=Path),
+    default="headscript.sqlite",
+    show_default=True,
+    help="The library file.",
+)
+model_option = click.option("--model", help="Only this model, by the name it has in the library.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def library() -> None:
+    """Read a library of programs."""
+
+
+@library.command("list", epilog="Example: headscript library list --sort iou --layer 5")
+@library_option
+@model_option
+@click.option("--layer", type=click.IntRange(0, 9999), help="Only this layer.")
+@click.option("--head", type=click.IntRange(0, 9999), help="Only this head of each layer.")
+@click.option(
+    "--sort",
+    type=click.Choice(["head", "iou"]),
+    default="head",
+    show_default=True,
+    help="The order: by layer and head, or best first.",
+)
+@click.option("--wide", is_flag=True, help="Show programs whole, on several lines if need be.")
+@json_option
+def list_command(
+    path: Path,
+    model: str | None,
+    layer: int | None,
+    head: int | None,
+    sort: str,
+    wide: bool,
+    as_json: bool,
+) -> None:
+    """List the program chosen for each head, and how well it predicts that head.
+
+    \b
+    JSON: {"heads": [{"model", "model_revision", "layer", "head", "choice", "iou",
+    "split" ("test", or "select" where no test was scored), "documents" (null for
+    "select"), "terms", "program_hash", "program"}]}
+    """
+    with Library.open(path) as opened:
+        heads = listed_heads(opened, model, layer, head)
+    if sort == "iou":
+        heads.sort(key=lambda h: (h.model, h.model_revision, -h.iou))
+    if as_json:
+        click.echo(json.dumps({"heads": [asdict(h) for h in heads]}, indent=2))
+        return
+    if not heads:
+        click.echo("No head has a program here.")
+    console = _console()
+    for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
+        table = _heads_table(group, wide)
+        console.print(f"{printable(name)} (revision {printable(revision)}), {table.row_count} rows")
+        console.print(table)
+
+
+@library.command("show", epilog="Example: headscript library show L5H4 --model smollm2-135m")
+@click.argument("name", metavar="L5H4|HASH")
+@library_option
+@model_option
+@json_option
+def show_command(name: str, path: Path, model: str | None, as_json: bool) -> None:
+    """Show the program of a head, or the program with a hash: rules, scores, origin.
+
+    \b
+    JSON: {"programs": [{"program_hash", "program", "rules", "terms", "first_seen",
+    "scores": [{"model", "model_revision", "layer", "head", "texts_sha256", "split",
+    "metric_version", "documents", "iou", "iou_per_document", "iou_no_sink", "jsd",
+    "output_error", "best_trivial", "program_hash"}],
+    "origins": [{"run_id", "layer", "head", "stage", "batch", "proposer", "seed",
+    "prompt_sha256", "parents", "tokens", "seconds", "raw"}],
+    "repeats", "chosen_by": [{"name", "model", "model_revision", "layer", "head",
+    "choice", "select_iou", "run_id"}]}]}
+    """
+    with Library.open(path) as opened:
+        programs = shown_programs(opened, name, model)
+    if as_json:
+        click.echo(json.dumps({"programs": [asdict(p) for p in programs]}, indent=2))
+        return
+    console = _console()
+    for program in programs:
+        _print_program(console, program)
+
+
+def _console() -> Console:
+    # Programs and names are a stranger's: no markup and no emoji codes are read out of them.
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
+    table = Table(box=box.SIMPLE)
+    for title in ("head", "choice"):
+        table.add_column(title, no_wrap=True)
+    for title in ("IoU", "on", "terms"):
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("program", overflow="fold")
+    for h in heads:
+        # The text, not the column, is kept from wrapping: only a column that wraps gives way.
+        program = Text(
+            printable(h.program), no_wrap=not wide, overflow=None if wide else "ellipsis"
+        )
+        place = head_name(h.layer, h.head)
+        table.add_row(*_cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms), program)
+    return table
+
+
+def _cells(*values: object) -> list[str]:
+    return ["–" if value is None else printable(str(value)) for value in values]
+
+
+def _decimal(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"
+
+
+def _print_program(console: Console, shown: ShownProgram) -> None:
+    def line(text: str) -> None:
+        console.print(printable(text), soft_wrap=True)
+
+    line(f"Program {shown.program_hash}, {shown.terms} terms, first seen {shown.first_seen}")
+    for rule in shown.rules:
+        line(f"    {rule}")
+    if shown.scores:
+        console.print(_scores_table(shown.scores))
+    for origin in shown.origins:
+        place = head_name(origin["layer"], origin["head"])
+        prompt = origin["prompt_sha256"] or "none"
+        parents = ", ".join(origin["parents"]) or "none"
+        line(f"Proposed for {place} by {origin['proposer']}, stage {origin['stage']}")
+        line(f"    seed {origin['seed']}, batch {origin['batch']}, {origin['seconds']:.2f} s")
+        line(f"    prompt SHA-256 {prompt}; parents {parents}")
+    if shown.repeats:
+        line(f"Proposed again {shown.repeats} times")
+    chosen: dict[tuple[str, str], list[str]] = {}
+    for choice in shown.chosen_by:
+        chosen.setdefault((choice["model"], choice["choice"]), []).append(choice["name"])
+    for (model, by), names in chosen.items():
+        line(f"Chosen for {', '.join(names)} of {model} by {by}")
+    console.print()
+
+
+def _scores_table(scores: Iterable[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column("head", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    table.add_column("on", no_wrap=True)
+    for title in ("documents", "IoU", "best trivial", "IoU, no sink", "JSD", "output error"):
+        table.add_column(title, justify="right")
+    for s in scores:
+        values = (s[k] for k in ("iou", "best_trivial", "iou_no_sink", "jsd", "output_error"))
+        place = head_name(s["layer"], s["head"])
+        cells = _cells(place, s["model"], s["split"], s["documents"], *map(_decimal, values))
+        table.add_row(*cells)
+    return table

@@ -1,0 +1,1 @@
+"""Ordered steps from an empty database to the schema of `synth.schema`."""

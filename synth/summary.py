@@ -1,0 +1,164 @@
+"""What the language model is told about a head: where its weight goes, in the language's words.
+
+Measured on the training documents alone.  The same function describes a real head and the
+pattern of a program, so that the prompt's worked examples are true by construction.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grammar.parser import parse_or_raise
+from grammar.primitives import Kind, primitives
+from grammar.token_facts import Token
+from grammar.tree import Node
+from interpreter.evaluate import Evaluator
+
+POSITIONS = ("first", "self", "back(1)", "back(2)", "back(3)")
+RELATIONS = (
+    "after(same_token)",
+    "same_token and not self",
+    "same_word and not self",
+    "same_sentence",
+    "same_piece and not self",
+    "governor",
+    "dependent",
+)
+DISTANCES = ((1, 3), (4, 15), (16, 10_000))
+SHOWN_CLASSES = 6
+SHOWN_WORDS = 4
+SHOWN_PAIRS = 6
+STRONGEST = 0.025
+"""The share of all weights, largest first, from which token pairs are shown."""
+
+
+def _node(text: str) -> Node:
+    return parse_or_raise(text).children[-1].children[0].children[0]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Shares of a head's weight, averaged over queries: all fields are fractions of 1.
+
+    `classes` and `words` speak of the weight that is not on the first token; `lift` is the
+    share divided by what an even spread over the visible keys would give.
+    """
+
+    positions: dict[str, float]
+    classes: dict[str, tuple[float, float]]
+    """name -> (share, lift), the most telling first."""
+    distances: dict[str, float]
+    words: dict[str, tuple[float, float]]
+    """word -> (share, part of that share on the word's first occurrence)."""
+    pairs: list[tuple[str, str]]
+    """(query, key) of the strongest weights, the most frequent first."""
+
+    def text(self) -> str:
+        """The lines that the prompt shows."""
+        lines = [
+            "weight: " + ", ".join(f"{n} {s:.0%}" for n, s in self.positions.items() if s >= 0.02)
+        ]
+        lines.append("distance: " + ", ".join(f"{n} {s:.0%}" for n, s in self.distances.items()))
+        if self.classes:
+            shown = (f"{n} {s:.0%} (x{lift:.1f})" for n, (s, lift) in self.classes.items())
+            lines.append("rest: " + ", ".join(shown))
+        if self.words:
+            shown = (
+                f'word("{w}") {s:.0%}, its first {first:.0%}'
+                for w, (s, first) in self.words.items()
+            )
+            lines.append("words: " + "; ".join(shown))
+        if self.pairs:
+            lines.append("pairs: " + ", ".join(f"{q} > {k}" for q, k in self.pairs))
+        return "\n".join(lines)
+
+
+class Summarizer:
+    """Describes patterns on one set of texts; what all heads share is computed once."""
+
+    def __init__(self, evaluator: Evaluator, tokens: Sequence[Sequence[Token]]) -> None:
+        self._facts = evaluator.facts
+        self._tokens = tokens
+        self._queries = sum(map(len, tokens))
+        self._positions = {p: evaluator.weights(_node(p)) for p in POSITIONS}
+        classes = [
+            p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters and p.name != "any"
+        ]
+        self._classes = {p: evaluator.weights(_node(p)) for p in (*classes, *RELATIONS)}
+        visible = self._facts.visible.float()
+        self._even = visible / visible.sum(-1, keepdim=True).clamp_min(1)
+        offset = self._facts.position[:, None] - self._facts.position[None, :]
+        self._distances = {
+            f"{low}-{high}" if high < 1000 else f"{low}+": (
+                (offset.abs() >= low) & (offset.abs() <= high)
+            )
+            for low, high in DISTANCES
+        }
+
+    def summary(self, attention: Tensor) -> Summary:
+        """The summary of a pattern [text, query, key] on these texts."""
+        rest = attention.clone()
+        rest[:, :, 0] = 0
+        mass = float(rest.sum().clamp_min(1e-9))
+        even = self._even.clone()
+        even[:, :, 0] = 0
+        even_mass = float(even.sum())
+
+        classes = {}
+        for name, weights in self._classes.items():
+            share = float((rest * weights).sum()) / mass
+            lift = share / max(float((even * weights).sum()) / even_mass, 1e-9)
+            classes[name] = (share, lift)
+        telling = sorted(
+            (n for n, (s, lift) in classes.items() if s >= 0.03 and lift > 1.05),
+            key=lambda n: classes[n][0] * torch.tensor(classes[n][1]).log().item(),
+            reverse=True,
+        )
+        return Summary(
+            positions={
+                n: float((attention * w).sum()) / self._queries for n, w in self._positions.items()
+            },
+            classes={n: classes[n] for n in telling[:SHOWN_CLASSES]},
+            distances={n: float((rest * w).sum()) / mass for n, w in self._distances.items()},
+            words=self._words(rest, mass),
+            pairs=self._pairs(rest),
+        )
+
+    def _words(self, rest: Tensor, mass: float) -> dict[str, tuple[float, float]]:
+        columns = rest.sum(1)
+        shares: Counter[str] = Counter()
+        firsts: Counter[str] = Counter()
+        for tokens, column in zip(self._tokens, columns.tolist(), strict=True):
+            seen: set[str] = set()
+            for token, weight in zip(tokens, column, strict=False):
+                if token.word:
+                    shares[token.word] += weight
+                    if token.word not in seen:
+                        firsts[token.word] += weight
+                    seen.add(token.word)
+        return {
+            word: (share / mass, firsts[word] / share)
+            for word, share in shares.most_common(SHOWN_WORDS)
+            if share / mass >= 0.03 and '"' not in word
+        }
+
+    def _pairs(self, rest: Tensor) -> list[tuple[str, str]]:
+        flat = rest.flatten()
+        count = max(1, int(STRONGEST * self._queries))
+        found: Counter[tuple[str, str]] = Counter()
+        top = flat.topk(min(count, len(flat)))
+        width = rest.shape[-1]
+        for weight, index in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+            text, place = divmod(index, width * width)
+            query, key = divmod(place, width)
+            if weight > 0:
+                tokens = self._tokens[text]
+                found[_shown(tokens[query]), _shown(tokens[key])] += 1
+        return [pair for pair, _ in found.most_common(SHOWN_PAIRS)]
+
+
+def _shown(token: Token) -> str:
+    return (token.text or "<special>").replace("\n", "\\n")

@@ -1,0 +1,91 @@
+"""`headscript library list` and `show`: what they print, as a table and as JSON."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from grammar.canonical import content_hash
+from grammar.errors import InputError
+from synth.library import Library
+from synth.library_command import library as library_command
+from tests.library_samples import LARGE, chosen, small_library, start, written
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    small_library(tmp_path / "l.sqlite")
+    return tmp_path / "l.sqlite"
+
+
+def run_command(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        library_command, [*arguments, "--library", str(path)], catch_exceptions=False
+    )
+
+
+def test_list(path: Path) -> None:
+    listed = run_command(path, "list").output
+    assert "L5H3" in listed
+    assert "0.500" in listed
+    assert LARGE not in listed
+    wide = run_command(path, "list", "--wide").output
+    assert "[b]:x:" in wide
+    heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").output)["heads"]
+    assert [(h["head"], h["iou"], h["split"], h["terms"]) for h in heads] == [
+        (3, 0.7, "select", 1),
+        (4, 0.5, "test", 4),
+    ]
+    only = json.loads(run_command(path, "list", "--head", "4", "--json").output)["heads"]
+    assert [h["program"] for h in only] == [LARGE]
+    with pytest.raises(InputError, match="only for small"):
+        run_command(path, "list", "--model", "large")
+
+
+def test_show(path: Path) -> None:
+    shown = run_command(path, "show", "L5H4").output
+    assert '    when noun: 3 first + 1 word("[b]:x:")\n' in shown
+    assert "0.300" in shown
+    (program,) = json.loads(run_command(path, "show", "L5H4", "--json").output)["programs"]
+    assert program["scores"][0]["best_trivial"] == 0.3
+    assert program["origins"][0]["stage"] == "fit"
+    assert [c["name"] for c in program["chosen_by"]] == ["L5H4"]
+    assert json.loads(run_command(path, "show", program["program_hash"], "--json").output) == {
+        "programs": [program]
+    }
+    for name in ("L9H9", "0123456789abcdef", "L5", "\x1b[31m"):
+        with pytest.raises(InputError, match="has no program"):
+            run_command(path, "show", name)
+
+
+def test_a_head_of_two_models_needs_a_name(path: Path) -> None:
+    with Library.open(path) as library:
+        library.set_choice(replace(chosen(start(library)), model="large"))
+    with pytest.raises(InputError, match="--model"):
+        run_command(path, "show", "L5H4")
+    assert "by iou" in run_command(path, "show", "L5H4", "--model", "large").output
+
+
+def test_strangers_text_reaches_no_terminal_raw(path: Path) -> None:
+    with Library.open(path) as library:
+        run = start(library)
+        evil = "\x1b[2J[red]:smile:\u202e\n"
+        library.set_choice(replace(chosen(run), model=evil, choice=evil))
+        proposal = replace(written("back(9)"), proposer=evil)
+        library.record_batch(run, 5, 4, "fit", 1, [proposal])
+    output = run_command(path, "list").output
+    output += run_command(path, "show", content_hash(LARGE)).output
+    output += run_command(path, "show", content_hash("back(9)")).output
+    assert "[red]:smile:" in output
+    assert not {"\x1b", "\u202e"}.intersection(output)
+
+
+def test_a_program_that_is_not_one(path: Path) -> None:
+    with Library.open(path) as library:
+        library.add_programs(["os.system('x')"])
+        library.set_choice(chosen(start(library), "os.system('x')"))
+    with pytest.raises(InputError, match="holds program") as caught:
+        run_command(path, "list")
+    assert "\n" not in str(caught.value)
