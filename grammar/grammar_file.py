@@ -13,12 +13,14 @@ from grammar.primitives import Kind, Parameter, Primitive, primitives
 
 PATH = Path(__file__).with_name("attention.lark")
 
-# Printable characters without white space, quotation mark, backslash, invisible or
-# direction-changing ones; the pictographs of emoji are the only astral ones.
-WORD_CHARACTERS = (
-    r"!#-\[\]-~¡-¬®-\u167f\u1681-\u180d\u180f-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff"
+# Letters, digits and the marks inside words.  Of the characters beyond ASCII, white space,
+# invisible and direction-changing ones are left out, and all astral ones but pictographs.
+BEYOND_ASCII = (
+    r"ª-¬®-\u167f\u1681-\u180d\u180f-\u1fff\u2010-\u2027\u2030-\u205e\u2070-\u2fff"
     r"\u3001-\ud7ff\uf900-\ufdff\U0001f000-\U0001faff"
 )
+WORD_START = f"A-Za-z0-9'{BEYOND_ASCII}"
+WORD_REST = f"{WORD_START}._-"
 
 
 def _unrolled(rule: str, item: str, separator: str, most: int, alias: str) -> list[str]:
@@ -108,7 +110,7 @@ def grammar_text() -> str:
         _rule("?relation", [c for p in primitives(Kind.RELATION) for c in _alternatives(p, "")]),
         "NUMBER: /[1-9][0-9]?/",
         r"LOGIT: /[0-9]\.[0-9]/",
-        f'WORD: /"[{WORD_CHARACTERS}]{{1,{limits.MAX_WORD_CHARACTERS}}}"/',
+        f'WORD: /"[{WORD_START}][{WORD_REST}]{{0,{limits.MAX_WORD_CHARACTERS - 1}}}"/',
     ]
     return "\n".join(lines) + "\n"
 

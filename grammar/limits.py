@@ -10,13 +10,13 @@ MAX_GUARDS = 4
 MAX_PARTS = 12
 """Weighted parts of one mixture."""
 
-MAX_LOGITS = 12
+MAX_LOGITS = 8
 """Terms inside one `score(...)`."""
 
-MAX_OPERANDS = 4
+MAX_OPERANDS = 3
 """Operands of one `and` or one `or`."""
 
-MAX_NESTING = 2
+MAX_NESTING = 1
 """Parentheses, `after(...)` and `before(...)` inside each other."""
 
 MAX_WORD_CHARACTERS = 24

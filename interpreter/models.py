@@ -5,20 +5,17 @@ torch, transformers and spaCy take seconds to import, so they are imported when 
 
 import hashlib
 import importlib.util
-import io
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
-from rich.console import Console
 
 from grammar.errors import InputError
 from interpreter.fetch import fetch
 from interpreter.packaged_models import PACKAGED_MODELS, TAGGER
+from interpreter.progress import spinner
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +76,7 @@ def load_model(
     source = _find(name)
     try:
         # A model from the hub may take a download, whose progress bar shall be seen.
-        with _spinner(f"Loading {name}") if source.revision else nullcontext():
+        with spinner(f"Loading {name}") if source.revision else nullcontext():
             model = _load_weights(name, source, attn_implementation=attention, dtype=dtype)
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                 source.place, trust_remote_code=False, **source.options
@@ -169,7 +166,7 @@ def _load_weights(name: str, source: _Source, **how: Any) -> "PreTrainedModel":
     """The model in eval mode without gradients, all of whose weights come from the file."""
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-    # Reading a GGUF takes seconds each time; what is packed as one is a causal model.
+    # Reading the config of a GGUF takes seconds; what is packed as one is a causal model.
     architecture = "ForCausalLM"
     if "gguf_file" not in source.options:
         config = AutoConfig.from_pretrained(source.place, **source.options)
@@ -207,16 +204,6 @@ def _is_causal(model: "PreTrainedModel") -> bool:
     with torch.no_grad():
         first, other = model(input_ids=pair)[0][:, 0]
     return torch.allclose(first, other, rtol=1e-3, atol=1e-5)
-
-
-@contextmanager
-def _spinner(text: str) -> Iterator[None]:
-    """A spinner on stderr, in place of all that transformers writes there.
-
-    It draws the progress bar of a GGUF whatever its verbosity.
-    """
-    with Console(file=sys.stderr).status(text), redirect_stderr(io.StringIO()):
-        yield
 
 
 def _first_line(error: Exception) -> str:

@@ -39,8 +39,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @models.command(name="fetch", epilog="Example: headscript models fetch smollm2-135m minilm-l6")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def fetch_command(names: tuple[str, ...]) -> None:
-    """Download models, check them, print their folders.
+    """Download models, check them, print the folders to load them from.
 
+    A GGUF file is converted once to a transformers checkpoint, at four bytes per weight.
     A download that was cut off goes on where it stopped.  The environment variable
     HEADSCRIPT_CACHE names another cache folder.
     """

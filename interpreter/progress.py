@@ -1,5 +1,10 @@
 """Progress on stderr for everything that takes longer than two seconds."""
 
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -21,3 +26,13 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+@contextmanager
+def spinner(text: str) -> Iterator[None]:
+    """A spinner on stderr, in place of all that transformers writes there.
+
+    It draws the progress bar of a GGUF whatever its verbosity.
+    """
+    with Console(file=sys.stderr).status(text), redirect_stderr(io.StringIO()):
+        yield

@@ -23,12 +23,10 @@ EXAMPLES = (
 )
 
 INSTRUCTION = (
-    "You explain attention heads. A head looks from each query token at earlier key tokens. "
-    "You are told where its weight goes; you answer with one program that predicts it.\n"
-    "A program adds weighted selections of keys: `6 first + 3 back(1) + 1 noun`. "
-    "`score(2.0 noun - 0.5 distance(any))` is a softmax over the keys. "
-    "`when CLASS: ...; ...` uses another mixture for some query tokens. "
-    "P stands for classes and relations joined by and, or, not, after(P), before(P).\n"
+    "You explain attention heads. A head looks from each query token at key tokens. You are told "
+    "where its weight goes; answer with one short program that predicts it: weighted selections "
+    "of keys, `6 first + 3 back(1) + 1 noun`. P is a class or relation, or several joined by "
+    "and, or, not, after(P), before(P).\n"
 )
 
 
@@ -51,19 +49,22 @@ class Prompt:
         return "\n\n".join([*turns, "Program: "])
 
 
-def vocabulary() -> str:
-    """The language's words by kind, one line each kind; selections with what they mean."""
-    classes = ", ".join(p.signature for p in primitives(Kind.TOKEN_CLASS))
-    relations = ", ".join(p.signature for p in primitives(Kind.RELATION))
-    selections = "; ".join(f"{p.signature}: {p.doc}" for p in primitives(Kind.SELECTION))
-    return f"Classes: {classes}\nRelations: {relations}\nSelections: {selections}"
+def vocabulary(*, causal: bool) -> str:
+    """The language's words by kind; for a causal model without those that look ahead."""
+    lines = []
+    for kind in Kind:
+        words = (p.signature for p in primitives(kind) if not (causal and p.looks_ahead))
+        lines.append(f"{kind}: {', '.join(words)}")
+    return "\n".join([*lines, "score(2.0 noun - 0.5 distance(any)): a softmax over the keys"])
 
 
 class PromptWriter:
     """Writes prompts about heads on one set of texts."""
 
     def __init__(self, evaluator: Evaluator, summarizer: Summarizer) -> None:
-        turns: list[tuple[str, str]] = [("system", INSTRUCTION + vocabulary())]
+        turns: list[tuple[str, str]] = [
+            ("system", INSTRUCTION + vocabulary(causal=evaluator.facts.causal))
+        ]
         for program in EXAMPLES:
             pattern = evaluator.matrices(canonical(parse_or_raise(program)))
             turns.append(("user", summarizer.summary(pattern).text()))

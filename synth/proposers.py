@@ -1,8 +1,9 @@
 """Who writes candidate programs."""
 
+import copy
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from synth.prompt import Prompt
 
@@ -30,14 +31,15 @@ class Proposer(Protocol):
         ...
 
 
-MAX_NEW_TOKENS = 96
-TEMPERATURE = 0.8
+MAX_NEW_TOKENS = 64
+TEMPERATURE = 0.7
 
 
 class OutlinesProposer:
     """A causal language model whose decoding is held to the grammar: Outlines, llguidance.
 
-    The answers of one batch share the prompt's key-value cache, which is computed once.
+    The key-value cache of what a prompt shares with the one before it is kept, and all
+    answers of one batch start from one cache: prompts are long, answers short.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -49,9 +51,11 @@ class OutlinesProposer:
 
         self._loaded = load_model(model_name, attention="sdpa")
         self._tokenizer = self._loaded.tokenizer
-        self._model = outlines.from_transformers(self._loaded.model, self._tokenizer)
+        model = outlines.from_transformers(self._loaded.model, self._tokenizer)
         grammar = CFG(PATH.read_text(encoding="utf-8"))
-        self._generator = outlines.Generator(self._model, grammar, backend="llguidance")
+        self._generator = outlines.Generator(model, grammar, backend="llguidance")
+        self._ids: list[int] = []
+        self._cache: Any = None
 
     @property
     def name(self) -> str:
@@ -68,14 +72,39 @@ class OutlinesProposer:
             )
         )
 
+    def _prefilled(self, text: str) -> Any:
+        """The key-value cache of all tokens of the prompt but the last."""
+        import torch
+        from transformers import DynamicCache
+
+        ids = self._tokenizer(text)["input_ids"][:-1]
+        pairs = zip(ids, self._ids, strict=False)
+        shared = next(
+            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(self._ids))
+        )
+        if self._cache is None:
+            self._cache = DynamicCache(config=self._loaded.model.config)
+        if shared < len(self._ids):
+            self._cache.crop(shared - len(self._ids))
+        if shared < len(ids):
+            new = torch.tensor([ids[shared:]], device=self._loaded.model.device)
+            with torch.no_grad():
+                self._loaded.model(new, past_key_values=self._cache, logits_to_keep=1)
+        self._ids = ids
+        return self._cache
+
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
-        """`count` samples at temperature 0.8, of at most 96 tokens each."""
+        """`count` samples of at most `MAX_NEW_TOKENS` tokens each."""
         import torch
 
-        torch.manual_seed(seed)
         started = time.monotonic()
+        text = self._rendered(prompt)
+        cache = copy.deepcopy(self._prefilled(text))
+        cache.batch_repeat_interleave(count)
+        torch.manual_seed(seed)
         texts = self._generator(
-            self._rendered(prompt),
+            text,
+            past_key_values=cache,
             max_new_tokens=MAX_NEW_TOKENS,
             do_sample=True,
             temperature=TEMPERATURE,

@@ -28,9 +28,9 @@ RELATIONS = (
     "dependent",
 )
 DISTANCES = ((1, 3), (4, 15), (16, 10_000))
-SHOWN_CLASSES = 6
-SHOWN_WORDS = 4
-SHOWN_PAIRS = 6
+SHOWN_CLASSES = 4
+SHOWN_WORDS = 2
+SHOWN_PAIRS = 4
 STRONGEST = 0.025
 """The share of all weights, largest first, from which token pairs are shown."""
 

@@ -1,0 +1,1 @@
+"""The report page's parts: markup, style and script."""
