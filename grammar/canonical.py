@@ -14,7 +14,7 @@ from grammar import limits
 from grammar.errors import InputError
 from grammar.parser import parse, parse_or_raise
 from grammar.printer import to_text
-from grammar.rejection import Rejection
+from grammar.rejection import Rejection, located
 from grammar.tree import Node
 
 ANY = Node("any")
@@ -220,7 +220,13 @@ def canonical(node: Node) -> Node:
 def canonical_text(text: str) -> str | Rejection:
     """Canonical text of a program, or why it was rejected."""
     tree = parse(text)
-    return tree if isinstance(tree, Rejection) else to_text(canonical(tree))
+    if isinstance(tree, Rejection):
+        return tree
+    result = to_text(canonical(tree))
+    if len(result) > limits.MAX_PROGRAM_CHARACTERS:
+        message = f"its canonical form has over {limits.MAX_PROGRAM_CHARACTERS} characters"
+        return located("too_long", message, text, 0)
+    return result
 
 
 def content_hash(text: str) -> str:

@@ -7,7 +7,7 @@ under the grammar always ends.  The other bounds are checked by the parser and t
 MAX_GUARDS = 4
 """Guarded rules (`when CLASS: ...`) before the last, unguarded one."""
 
-MAX_PARTS = 12
+MAX_PARTS = 8
 """Weighted parts of one mixture."""
 
 MAX_LOGITS = 8

@@ -376,7 +376,7 @@ MOST_HALVINGS = 60
 
 
 def _halved(steps: int, half_life: int) -> float:
-    return 2.0 ** -min(steps / half_life, MOST_HALVINGS)
+    return math.pow(2.0, -min(steps / half_life, MOST_HALVINGS))
 
 
 def _halving(steps: "Tensor", half_life: int) -> "Tensor":

@@ -107,4 +107,4 @@ def _capture_batch(
 
 def _head_size(loaded: LoadedModel) -> int:
     config = loaded.model.config
-    return getattr(config, "head_dim", None) or config.hidden_size // loaded.heads
+    return int(getattr(config, "head_dim", None) or config.hidden_size // loaded.heads)

@@ -1,6 +1,7 @@
 """Turns a GGUF file into a transformers checkpoint, because reading one takes half a minute."""
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +19,7 @@ def convert_gguf(gguf: Path, folder: Path, name: str) -> None:
 
     Console(stderr=True).print(f"Converting {name} once; from then on it loads within a second")
     with spinner(f"Converting {name}"):
-        source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+        source: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
         packed = AutoModelForCausalLM.from_pretrained(dtype="float32", **source)
         # A model that was read from a GGUF is saved as quantised; one made anew is not.
         config = packed.config

@@ -22,9 +22,9 @@ class Evaluator:
         self.facts = facts
         self._predicates: dict[Node, Tensor] = {}
         self._shares: dict[Node, Tensor] = {}
-        self._sink = torch.zeros_like(facts.visible, dtype=torch.float32)
-        self._sink[:, :, 0] = 1.0
-        self._sink *= facts.real[:, :, None]
+        self.sink = torch.zeros_like(facts.visible, dtype=torch.float32)
+        self.sink[:, :, 0] = 1.0
+        self.sink *= facts.real[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
         """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
@@ -64,7 +64,7 @@ class Evaluator:
 
         `logits` is [k] float32 and may carry gradients.
         """
-        total = torch.zeros_like(self._sink)
+        total = torch.zeros_like(self.sink)
         for logit, weight in zip(logits, weights, strict=True):
             total = total + logit * weight
         # A finite floor keeps the rows of padding free of NaN; they are set to 0 below.
@@ -73,7 +73,7 @@ class Evaluator:
 
     def _mixture(self, mixture: Node) -> Tensor:
         weights = [cast(int, part.args[0]) for part in mixture.children]
-        result = torch.zeros_like(self._sink)
+        result = torch.zeros_like(self.sink)
         for weight, part in zip(weights, mixture.children, strict=True):
             result += (weight / sum(weights)) * self.shares(part.children[0])
         return result
@@ -81,13 +81,13 @@ class Evaluator:
     def _compute_shares(self, term: Node) -> Tensor:
         if term.op == "score":
             tenths = [cast(int, logit.args[0]) for logit in term.children]
-            logits = torch.tensor(tenths, device=self._sink.device) / 10
+            logits = torch.tensor(tenths, device=self.sink.device) / 10
             return self.softmax(
                 logits, [self.weights(logit.children[0]) for logit in term.children]
             )
         weights = self.weights(term)
         total = weights.sum(-1, keepdim=True)
-        return torch.where(total > 0, weights / total.clamp_min(1e-30), self._sink)
+        return torch.where(total > 0, weights / total.clamp_min(1e-30), self.sink)
 
     def _predicate(self, predicate: Node) -> Tensor:
         """Bool, broadcastable to [batch, query, key]; [batch, 1, key] where no query matters."""

@@ -35,6 +35,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from safetensors import SafetensorError
 
 from grammar.errors import InputError
 from interpreter.convert import convert_gguf
@@ -268,8 +269,9 @@ def _disk_errors(name: str) -> Iterator[None]:
     """A full disk or a folder that cannot be written, told as one line."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"cannot keep {name} in the cache {cache_folder()}: {error.strerror or error}; "
+            f"cannot keep {name} in the cache {cache_folder()}: {reason}; "
             "make room, or set HEADSCRIPT_CACHE to another folder"
         ) from error

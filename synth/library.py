@@ -28,6 +28,7 @@ from synth.library_rows import (
     Score,
     Split,
     Status,
+    StoredExample,
     StoredProposal,
     Tally,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "Run",
     "RunCounts",
     "Score",
+    "StoredExample",
     "StoredProposal",
     "run_key",
 ]
@@ -269,3 +271,23 @@ class Library(Store):
         wanted = where(table, run_id=run_id, layer=layer, head=head)
         statement = select(table).where(*wanted).order_by(*table.primary_key)
         return self._read(Baseline, statement)
+
+    def record_examples(self, examples: Iterable[StoredExample]) -> None:
+        """Stores patterns to look at, of programs that the library holds."""
+        self._replace(schema.examples, examples)
+
+    def examples(
+        self, program_hash: str, model: str, model_revision: str, layer: int, head: int
+    ) -> list[StoredExample]:
+        """The stored patterns of a program and a head, ordered by document."""
+        table = schema.examples
+        wanted = where(
+            table,
+            program_hash=program_hash,
+            model=model,
+            model_revision=model_revision,
+            layer=layer,
+            head=head,
+        )
+        statement = select(table).where(*wanted).order_by(*table.primary_key)
+        return self._read(StoredExample, statement)

@@ -189,6 +189,29 @@ class Baseline(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StoredExample(Row):
+    """One text of n tokens with a head's attention, real and predicted by a program.
+
+    Each matrix is n * n bytes, row-major, row = query, column = key, byte = round(255 * weight).
+    """
+
+    program_hash: str
+    model: str
+    model_revision: str
+    layer: int
+    head: int
+    document: str
+    tokens: list[str]
+    real: bytes
+    predicted: bytes
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.real) == len(self.predicted) == len(self.tokens) ** 2:
+            raise ValueError(f"the matrices of {self.document!r:.40} do not fit its tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChosenModel(Row):
     """A model that the library has choices for, and for how many of its heads."""
 

@@ -5,12 +5,16 @@ with the summary of its own pattern on the training texts, so nothing in the pro
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grammar.canonical import canonical
 from grammar.parser import parse_or_raise
 from grammar.primitives import Kind, primitives
+from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
+from interpreter.models import LoadedModel
+from interpreter.texts import Texts
 from synth.summary import Summarizer, Summary
 
 EXAMPLES = (
@@ -74,3 +78,12 @@ class PromptWriter:
     def prompt(self, summary: Summary) -> Prompt:
         """The prompt about one head."""
         return Prompt((*self._turns, ("user", summary.text())))
+
+
+def prompt_for(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Prompt:
+    """The prompt about the first of `heads`, as `synth` makes it from the train documents."""
+    patterns = capture(loaded, texts.split()["train"], heads, max_tokens)
+    evaluator = Evaluator(patterns.facts())
+    summarizer = Summarizer(evaluator, patterns.tokens)
+    summary = summarizer.summary(patterns.head(heads[0]))
+    return PromptWriter(evaluator, summarizer).prompt(summary)

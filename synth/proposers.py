@@ -31,8 +31,27 @@ class Proposer(Protocol):
         ...
 
 
-MAX_NEW_TOKENS = 64
+MAX_NEW_TOKENS = 96
 TEMPERATURE = 0.7
+TOP_P = 0.9
+
+
+def _recorder() -> Any:
+    """A stopping criterion that stops nothing and remembers the tokens it was shown.
+
+    Outlines returns decoded text alone, which does not tell whether an answer had ended.
+    """
+    import torch
+    from transformers import StoppingCriteria
+
+    class Recorder(StoppingCriteria):
+        ids: torch.Tensor
+
+        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+            self.ids = input_ids
+            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    return Recorder()
 
 
 class OutlinesProposer:
@@ -51,9 +70,10 @@ class OutlinesProposer:
 
         self._loaded = load_model(model_name, attention="sdpa")
         self._tokenizer = self._loaded.tokenizer
-        model = outlines.from_transformers(self._loaded.model, self._tokenizer)
+        tokenizer: Any = self._tokenizer
+        self._model = outlines.from_transformers(self._loaded.model, tokenizer)
         grammar = CFG(PATH.read_text(encoding="utf-8"))
-        self._generator = outlines.Generator(model, grammar, backend="llguidance")
+        self._generator = outlines.Generator(self._model, grammar, backend="llguidance")
         self._ids: list[int] = []
         self._cache: Any = None
 
@@ -62,15 +82,13 @@ class OutlinesProposer:
         """outlines:MODEL@REVISION."""
         return f"outlines:{self._loaded.name}@{self._loaded.revision[:12]}"
 
-    def _rendered(self, prompt: Prompt) -> str:
+    def _input(self, prompt: Prompt) -> Any:
+        """The prompt as Outlines takes it: a chat where the model has a template for one."""
+        from outlines.inputs import Chat
+
         if not self._tokenizer.chat_template:
             return prompt.text()
-        messages = [{"role": role, "content": content} for role, content in prompt.messages]
-        return str(
-            self._tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
-            )
-        )
+        return Chat([{"role": role, "content": content} for role, content in prompt.messages])
 
     def _prefilled(self, text: str) -> Any:
         """The key-value cache of all tokens of the prompt but the last."""
@@ -98,23 +116,28 @@ class OutlinesProposer:
         import torch
 
         started = time.monotonic()
-        text = self._rendered(prompt)
-        cache = copy.deepcopy(self._prefilled(text))
+        shown = self._input(prompt)
+        cache = copy.deepcopy(self._prefilled(self._model.type_adapter.format_input(shown)))
         cache.batch_repeat_interleave(count)
+        recorder = _recorder()
         torch.manual_seed(seed)
-        texts = self._generator(
-            text,
+        texts: Any = self._generator(
+            shown,
             past_key_values=cache,
             max_new_tokens=MAX_NEW_TOKENS,
             do_sample=True,
             temperature=TEMPERATURE,
             top_k=0,
+            top_p=TOP_P,
             num_return_sequences=count,
+            stopping_criteria=[recorder],
         )
         seconds = (time.monotonic() - started) / count
         answers = [texts] if isinstance(texts, str) else texts
-        return [self._draft(text, seconds) for text in answers]
-
-    def _draft(self, text: str, seconds: float) -> Draft:
-        tokens = len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-        return Draft(text, tokens < MAX_NEW_TOKENS, tokens, seconds)
+        written = recorder.ids[:, len(self._ids) + 1 :]
+        ends = [(row == self._tokenizer.eos_token_id).nonzero() for row in written]
+        lengths = [int(end[0]) if len(end) else None for end in ends]
+        return [
+            Draft(text, n is not None, written.shape[1] if n is None else n, seconds)
+            for text, n in zip(answers, lengths, strict=True)
+        ]

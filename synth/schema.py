@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -130,4 +131,18 @@ baselines = Table(
     Column("split", String, primary_key=True),
     Column("iou", Float, nullable=False),
     Column("iou_per_document", JSON, nullable=False),
+)
+
+examples = Table(
+    "examples",
+    metadata,
+    Column("program_hash", String, ForeignKey("programs.hash"), primary_key=True),
+    Column("model", String, primary_key=True),
+    Column("model_revision", String, primary_key=True),
+    Column("layer", Integer, primary_key=True),
+    Column("head", Integer, primary_key=True),
+    Column("document", String, primary_key=True),
+    Column("tokens", JSON, nullable=False),
+    Column("real", LargeBinary, nullable=False),
+    Column("predicted", LargeBinary, nullable=False),
 )

@@ -102,6 +102,23 @@ def upgrade() -> None:
         ),
     )
     op.create_table(
+        "examples",
+        sa.Column("program_hash", sa.String(), nullable=False),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("model_revision", sa.String(), nullable=False),
+        sa.Column("layer", sa.Integer(), nullable=False),
+        sa.Column("head", sa.Integer(), nullable=False),
+        sa.Column("document", sa.String(), nullable=False),
+        sa.Column("tokens", sa.JSON(), nullable=False),
+        sa.Column("real", sa.LargeBinary(), nullable=False),
+        sa.Column("predicted", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["program_hash"], ["programs.hash"], name="fk_examples_programs"),
+        sa.PrimaryKeyConstraint(
+            *("program_hash", "model", "model_revision", "layer", "head", "document"),
+            name="pk_examples",
+        ),
+    )
+    op.create_table(
         "proposals",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),

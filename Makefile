@@ -1,0 +1,52 @@
+# Every target does its own set-up, in .venv.  `make demo` runs the pipeline on a real model;
+# `make test` runs everything that CI runs.
+
+PYTHON = python3
+BIN = .venv/bin
+PIP = $(BIN)/pip --disable-pip-version-check
+
+# PyPI's torch for Linux brings gigabytes of CUDA packages, so there it is the CPU build: from the
+# index that pip is configured with where that has it, else from PyTorch's own.
+# `make TORCH=torch==VERSION` takes what pip finds.
+TORCH = $(shell grep ^torch== constraints.txt)$(if $(filter Linux,$(shell uname)),+cpu)
+TORCH_INDEX = https://download.pytorch.org/whl/cpu
+
+HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
+DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
+
+.PHONY: demo test lint format clean
+
+demo: .venv/installed
+	mkdir -p demo
+	$(BIN)/headscript synth $(DEMO) --heads $(HEADS) --seed 0
+	$(BIN)/headscript score $(DEMO)
+	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
+
+test: lint
+	$(BIN)/pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: .venv/installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "headscript needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --no-deps $(TORCH) 2>/dev/null || \
+		$(PIP) install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+# xgrammar comes without its dependencies: see the extra `test` in pyproject.toml.
+.venv/installed-test: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[test]"
+	$(PIP) install -c constraints.txt --no-deps xgrammar apache-tvm-ffi
+	touch $@

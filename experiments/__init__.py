@@ -1,0 +1,1 @@
+"""What we claim, one file per claim."""

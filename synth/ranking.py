@@ -1,0 +1,159 @@
+"""Chooses a program per head on the select texts, and scores the choice on the test texts."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from grammar.canonical import content_hash
+from grammar.parser import parse_or_raise
+from interpreter import scores
+from interpreter.capture import Captured, Head
+from interpreter.evaluate import Evaluator
+from interpreter.progress import progress_bar
+from synth.library import Baseline, Choice, Library, Run, Score, StoredExample
+from synth.library_rows import BEST_TRIVIAL, Split
+from synth.library_view import terms
+
+TOLERANCE = 0.005
+"""The smallest program within this IoU of the best one on the select texts is chosen."""
+
+SHOWN_TOKENS = 48
+SHOWN_TEXTS = 3
+
+
+class Scorer:
+    """Scores programs against captured heads; what programs share is computed once."""
+
+    def __init__(self, patterns: Captured) -> None:
+        self.patterns = patterns
+        self.evaluator = Evaluator(patterns.facts())
+        self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
+
+    def ious(self, text: str) -> Tensor:
+        """[text, head] float32: IoU of one program with every captured head."""
+        matrices = self.evaluator.matrices(parse_or_raise(text))
+        return scores.iou(self.patterns.attention, matrices[:, None])
+
+    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
+        """All scores of one program on one head; `about` holds model, revision and texts."""
+        index = self.patterns.heads.index(head)
+        real = self.patterns.attention[:, index]
+        predicted = self.evaluator.matrices(parse_or_raise(text))
+        ious = scores.iou(real, predicted)
+        error = scores.output_error(real, predicted, self.patterns.values[:, index])
+        return Score(
+            program_hash=content_hash(text),
+            model=about["model"],
+            model_revision=about["model_revision"],
+            layer=head[0],
+            head=head[1],
+            texts_sha256=about["texts_sha256"],
+            split=split,
+            metric_version=scores.METRIC_VERSION,
+            documents=len(ious),
+            iou=float(ious.mean()),
+            iou_per_document=ious.tolist(),
+            iou_no_sink=float(scores.iou_no_sink(real, predicted).mean()),
+            jsd=float(scores.jsd(real, predicted, self._lengths).mean()),
+            output_error=float(error.mean()),
+        )
+
+    def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
+        """The first texts with the head's pattern and the program's, cut to be looked at."""
+        real = self.patterns.head(head)
+        predicted = self.evaluator.matrices(parse_or_raise(text))
+        found = []
+        for number, tokens in enumerate(self.patterns.tokens[:SHOWN_TEXTS]):
+            n = min(len(tokens), SHOWN_TOKENS)
+            found.append(
+                StoredExample(
+                    program_hash=content_hash(text),
+                    model=about["model"],
+                    model_revision=about["model_revision"],
+                    layer=head[0],
+                    head=head[1],
+                    document=f"test document {number + 1}",
+                    tokens=[token.text or "<special>" for token in tokens[:n]],
+                    real=_bytes(real[number, :n, :n]),
+                    predicted=_bytes(predicted[number, :n, :n]),
+                )
+            )
+        return found
+
+
+def _bytes(matrix: Tensor) -> bytes:
+    return bytes((matrix * 255).round().to(torch.uint8).flatten().tolist())
+
+
+def _smallest_good(texts: Sequence[str], ious: Sequence[float]) -> int:
+    """The index of the smallest program within `TOLERANCE` of the best."""
+    best = max(ious)
+    near = [i for i, iou in enumerate(ious) if iou >= best - TOLERANCE]
+    trees = {i: parse_or_raise(texts[i]) for i in near}
+    return min(near, key=lambda i: (terms(trees[i]), trees[i].size, -ious[i], texts[i]))
+
+
+def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> None:
+    """Chooses on the select texts among all programs of the run, and scores on both splits."""
+    about = {
+        "model": run.model,
+        "model_revision": run.model_revision,
+        "texts_sha256": run.texts_sha256,
+    }
+    proposals = library.proposals(run)
+    trivial = sorted({p.text for p in proposals if p.stage == "trivial" and p.text})
+    texts = sorted({p.text for p in proposals if p.text})
+    select, test = Scorer(patterns["select"]), Scorer(patterns["test"])
+    with progress_bar() as bar:
+        ious = [select.ious(text).mean(0) for text in bar.track(texts, description="Ranking")]
+    for index, head in enumerate(patterns["select"].heads):
+        here = [float(iou[index]) for iou in ious]
+        chosen = _smallest_good(texts, here)
+        library.record_scores(
+            [
+                select.score(texts[chosen], head, about, "select"),
+                test.score(texts[chosen], head, about, "test"),
+            ]
+        )
+        library.record_examples(test.examples(texts[chosen], head, about))
+        _record_baselines(run, head, trivial, select, test, library)
+        library.set_choice(
+            Choice(
+                model=run.model,
+                model_revision=run.model_revision,
+                layer=head[0],
+                head=head[1],
+                text=texts[chosen],
+                run_id=run.id,
+                select_iou=here[chosen],
+            )
+        )
+
+
+def _record_baselines(
+    run: Run, head: Head, trivial: Sequence[str], select: Scorer, test: Scorer, library: Library
+) -> None:
+    """Each trivial program, and the best of them as chosen on the select texts."""
+    index = select.patterns.heads.index(head)
+    selected = {text: select.ious(text)[:, index] for text in trivial}
+    best = max(trivial, key=lambda text: float(selected[text].mean()))
+    found = []
+    for name, text in [*((t, t) for t in trivial), (BEST_TRIVIAL, best)]:
+        splits: tuple[tuple[Split, Tensor], ...] = (
+            ("select", selected[text]),
+            ("test", test.ious(text)[:, index]),
+        )
+        for split, values in splits:
+            found.append(
+                Baseline(
+                    run_id=run.id,
+                    layer=head[0],
+                    head=head[1],
+                    name=name,
+                    split=split,
+                    iou=float(values.mean()),
+                    iou_per_document=values.tolist(),
+                )
+            )
+    library.record_baselines(found)

@@ -1,0 +1,52 @@
+"""`headscript score`: how well a library's programs predict their heads on some texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from synth.tables import print_scores
+
+
+@click.command(
+    epilog="Example: headscript score --library heads.sqlite --model smollm2-135m --texts my.jsonl"
+)
+@click.option(
+    "--library",
+    "path",
+    type=click.Path(path_type=Path),
+    default="headscript.sqlite",
+    show_default=True,
+    help="The library file.",
+)
+@click.option("--model", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
+@click.option(
+    "--texts",
+    default="stories",
+    show_default=True,
+    help="`stories` (the project's own, of which the test documents are taken), a .jsonl file "
+    "with a `text` field, a .txt file with documents separated by <|endoftext|>, or a hub data set.",
+)
+@click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
+@click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def score(path: Path, model: str, texts: str, max_tokens: int, choice: str, as_json: bool) -> None:
+    """Score each head's chosen program on texts, beside the trivial programs and baselines.
+
+    Of the texts that the library was made from only the test documents are used, all documents
+    of any other.  The mean over heads comes with a 95% bootstrap interval over documents.
+
+    \b
+    JSON: {"model", "texts": {"documents", "tokens", "sha256"}, "heads": [{"layer", "head",
+    "program", "iou", "iou_no_sink", "jsd", "output_error"}], "mean_iou", "mean_iou_ci95",
+    "mean_iou_no_sink", "baselines": {name: mean IoU, "best_trivial": ...},
+    "distinct_programs", "rejected"}
+    """
+    from synth.scoring import score_library
+
+    result: dict[str, Any] = score_library(path, model, texts, max_tokens, choice)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    else:
+        print_scores(result)

@@ -1,0 +1,74 @@
+"""Results as tables in the terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from synth.heads import head_name
+from synth.results import RunResults
+
+
+def print_results(results: RunResults) -> None:
+    """One row per head, then what became of the proposals."""
+    table = Table(
+        title=f"{results.model}: IoU on {results.documents} test documents (95% interval)",
+        title_justify="left",
+    )
+    table.add_column("head")
+    table.add_column("program", ratio=1)
+    table.add_column("IoU", justify="right")
+    table.add_column("best trivial", justify="right")
+    table.add_column("proposed", justify="right")
+    table.add_column("rejected", justify="right")
+    table.add_column("duplicate", justify="right")
+    for head in results.heads:
+        low, high = head.iou_ci95
+        table.add_row(
+            head_name(head.layer, head.head),
+            Text(head.program),
+            f"{head.iou:.3f}\n{low:.3f}–{high:.3f}",
+            f"{head.best_trivial_iou:.3f}\n{head.best_trivial}",
+            str(head.proposed),
+            str(head.rejected),
+            str(head.duplicates),
+        )
+    console = Console()
+    console.print(table)
+    total = results.total
+    codes = ", ".join(f"{code} {number}" for code, number in results.reject_codes.items())
+    console.print(
+        f"{total['proposed']} proposals: {total['duplicates']} duplicates, "
+        f"{total['rejected']} rejected" + (f" ({codes})" if codes else "")
+    )
+
+
+def print_scores(result: dict[str, Any]) -> None:
+    """One row per head, then the mean with its interval and the baselines."""
+    about = result["texts"]
+    table = Table(
+        title=f"{result['model']} on {about['documents']} documents, {about['tokens']:,} tokens",
+        title_justify="left",
+    )
+    table.add_column("head")
+    table.add_column("program", ratio=1)
+    for name in ("IoU", "without sink", "JSD", "output error"):
+        table.add_column(name, justify="right")
+    for head in result["heads"]:
+        numbers = [head[k] for k in ("iou", "iou_no_sink", "jsd", "output_error")]
+        table.add_row(
+            head_name(head["layer"], head["head"]),
+            Text(head["program"]),
+            *(f"{number:.3f}" for number in numbers),
+        )
+    console = Console()
+    console.print(table)
+    low, high = result["mean_iou_ci95"]
+    console.print(
+        f"mean IoU {result['mean_iou']:.3f} (95% {low:.3f}–{high:.3f}), "
+        f"without sink {result['mean_iou_no_sink']:.3f}; "
+        f"{result['distinct_programs']} distinct programs, {result['rejected']} rejected"
+    )
+    baselines = ", ".join(f"{name} {value:.3f}" for name, value in result["baselines"].items())
+    console.print(Text(f"baselines: {baselines}"))
