@@ -40,6 +40,16 @@ class Captured:
         """Facts about these texts, of the same width as the matrices."""
         return make_facts(self.tokens, causal=self.causal, device=self.attention.device)
 
+    def first(self, count: int) -> "Captured":
+        """The same heads on the first `count` texts."""
+        return Captured(
+            self.heads,
+            self.tokens[:count],
+            self.attention[:count],
+            self.values[:count],
+            self.causal,
+        )
+
     def head(self, head: Head) -> Tensor:
         """[text, query, key] float32 of one head."""
         return self.attention[:, self.heads.index(head)]

@@ -1,7 +1,6 @@
 """Turns a GGUF file into a transformers checkpoint, because reading one takes half a minute."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -17,10 +16,11 @@ def convert_gguf(gguf: Path, folder: Path, name: str) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    Console(stderr=True).print(f"Converting {name} once; from then on it loads within a second")
+    Console(stderr=True).print(f"Converting {name} once, to load it fast from then on")
     with spinner(f"Converting {name}"):
-        source: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-        packed = AutoModelForCausalLM.from_pretrained(dtype="float32", **source)
+        packed = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype="float32"
+        )
         # A model that was read from a GGUF is saved as quantised; one made anew is not.
         config = packed.config
         del config.quantization_config
@@ -30,4 +30,4 @@ def convert_gguf(gguf: Path, folder: Path, name: str) -> None:
         model.load_state_dict(packed.state_dict(), assign=True)
         model.tie_weights()
         model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)

@@ -5,9 +5,12 @@ white space around the token left out.  So a byte-level token " don" belongs to 
 of an emoji all to the emoji, and a WordPiece "##ing" to the word that it continues.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from grammar.errors import InputError
 from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.token_facts import Token
 from grammar.words import fold_word
@@ -17,7 +20,26 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
     from transformers import PreTrainedTokenizerBase
 
+Span = tuple[int, int]
+"""The characters of a token: from the first one to before the second."""
+
 QUOTES = {"“": 1, "”": -1, "«": 1, "»": -1}
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What spaCy says about a word; about white space only its part of speech and sentence."""
+
+    pos: str = ""
+    sentence: int = -1
+    index: int = -1
+    text: str = ""
+    lemma: str = ""
+    role: str = ""
+    governor: int = -1
+
+
+_NO_WORD = _Word()
 
 
 def read_tokens(
@@ -29,7 +51,7 @@ def read_tokens(
     """The tokens of each text, cut to `max_tokens`, as the model's tokenizer makes them.
 
     The tagger reads only the characters that the kept tokens cover, so that no fact comes from
-    text that the model does not see.
+    text that the model does not see.  InputError where these are too many for the tagger.
     """
     limit = min(max_tokens or MAX_SEQUENCE_TOKENS, MAX_SEQUENCE_TOKENS)
     encoded = tokenizer(
@@ -40,98 +62,115 @@ def read_tokens(
         return_special_tokens_mask=True,
         return_attention_mask=False,
     )
-    spans: list[list[tuple[int, int]]] = encoded["offset_mapping"]
-    seen = [text[: max((e for _, e in s), default=0)] for text, s in zip(texts, spans, strict=True)]
-    docs: Iterable[Doc] = tagger.pipe(seen)
-    return [
-        _tokens(text, ids, span, special, doc)
-        for text, ids, span, special, doc in zip(
-            seen, encoded["input_ids"], spans, encoded["special_tokens_mask"], docs, strict=True
-        )
+    all_spans: list[list[Span]] = encoded["offset_mapping"]
+    seen = [
+        text[: max((end for _, end in spans), default=0)]
+        for text, spans in zip(texts, all_spans, strict=True)
     ]
+    longest = max(map(len, seen), default=0)
+    if longest > tagger.max_length:
+        raise InputError(
+            f"a text of {longest:,} characters in only {limit:,} tokens: the tagger reads at most "
+            f"{tagger.max_length:,}"
+        )
+    special_texts = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+    read = []
+    for text, doc, ids, spans, added in zip(
+        seen,
+        tagger.pipe(seen),
+        encoded["input_ids"],
+        all_spans,
+        encoded["special_tokens_mask"],
+        strict=True,
+    ):
+        # A special token may also be written in the text; an unknown word has the id of one.
+        specials = [
+            bool(by_model) or text[start:end].strip() == special_texts.get(token_id)
+            for token_id, (start, end), by_model in zip(ids, spans, added, strict=True)
+        ]
+        read.append(_tokens(doc, ids, spans, specials))
+    return read
 
 
 def _tokens(
-    text: str,
-    ids: Sequence[int],
-    spans: Sequence[tuple[int, int]],
-    special_mask: Sequence[int],
-    doc: "Doc",
+    doc: "Doc", ids: Sequence[int], spans: Sequence[Span], specials: Sequence[bool]
 ) -> list[Token]:
-    word_of = _word_of_character(doc)
-    sentence_of = [0] * len(doc)
-    if doc.has_annotation("SENT_START"):
-        for number, span in enumerate(doc.sents):
-            sentence_of[span.start : span.end] = [number] * len(span)
+    text = doc.text
     quoted = _quoted_characters(text)
-
-    specials = [
-        bool(mask) or start == end for mask, (start, end) in zip(special_mask, spans, strict=True)
-    ]
+    all_words = _words(doc)
+    word_at = _word_at_characters(doc)
     words = [
-        -1 if special else _best_word(text, start, end, word_of)
-        for special, (start, end) in zip(specials, spans, strict=True)
+        _NO_WORD if special else all_words[_shares_most(text, span, word_at)]
+        for span, special in zip(spans, specials, strict=True)
     ]
-    lexical = [w >= 0 and not doc[w].is_space for w in words]
-    sentences = [sentence_of[w] if w >= 0 else -1 for w in words]
-    starts: dict[int, int] = {}
-    ends: dict[int, int] = {}
-    for position, (sentence, real) in enumerate(zip(sentences, lexical, strict=True)):
-        if real:
-            starts.setdefault(sentence, position)
-            ends[sentence] = position
-
-    tokens = []
-    begun: set[int] = set()
+    first_of_word: dict[int, int] = {}
+    first_of_sentence: dict[int, int] = {}
+    last_of_sentence: dict[int, int] = {}
     for position, word in enumerate(words):
-        start, end = spans[position]
-        surface = "" if specials[position] else text[start:end].strip(" \t\u00a0")
-        real = lexical[position]
-        spacy_word = doc[word] if word >= 0 else None
-        governor = -1
-        if real and spacy_word is not None and spacy_word.head.i != spacy_word.i:
-            governor = spacy_word.head.i
-        tokens.append(
-            Token(
-                token_id=int(ids[position]),
-                text=surface,
-                word=fold_word(spacy_word.text) if real and spacy_word is not None else "",
-                word_index=word if real else -1,
-                lemma=fold_word(spacy_word.lemma_ or spacy_word.text)
-                if real and spacy_word is not None
-                else "",
-                pos=spacy_word.pos_ if spacy_word is not None else "",
-                role=spacy_word.dep_ if real and spacy_word is not None else "",
-                governor=governor,
-                sentence=sentences[position],
-                sentence_start=starts.get(sentences[position]) == position,
-                sentence_end=ends.get(sentences[position]) == position,
-                continuation=real and word in begun,
-                quoted=not specials[position] and start < end and quoted[end - 1],
-                special=specials[position],
-            )
+        if word.index >= 0:
+            first_of_word.setdefault(word.index, position)
+            first_of_sentence.setdefault(word.sentence, position)
+            last_of_sentence[word.sentence] = position
+    return [
+        Token(
+            token_id=ids[position],
+            text="" if special else text[start:end].strip(" \t\u00a0"),
+            word=word.text,
+            word_index=word.index,
+            lemma=word.lemma,
+            pos=word.pos,
+            role=word.role,
+            governor=word.governor,
+            sentence=word.sentence,
+            sentence_start=first_of_sentence.get(word.sentence) == position,
+            sentence_end=last_of_sentence.get(word.sentence) == position,
+            continuation=first_of_word.get(word.index, position) != position,
+            quoted=not special and start < end and quoted[end - 1],
+            special=special,
         )
-        if real:
-            begun.add(word)
-    return tokens
+        for position, ((start, end), special, word) in enumerate(
+            zip(spans, specials, words, strict=True)
+        )
+    ]
 
 
-def _word_of_character(doc: "Doc") -> list[int]:
+def _words(doc: "Doc") -> list[_Word]:
+    """What spaCy says about each word; at the end, where -1 points, that there is none."""
+    words = []
+    for sentence, span in enumerate(doc.sents):
+        for word in span:
+            if word.is_space:
+                words.append(_Word(word.pos_, sentence))
+                continue
+            words.append(
+                _Word(
+                    word.pos_,
+                    sentence,
+                    index=word.i,
+                    text=fold_word(word.text),
+                    lemma=fold_word(word.lemma_ or word.text),
+                    role=word.dep_,
+                    governor=word.head.i if word.head.i != word.i else -1,
+                )
+            )
+    return [*words, _NO_WORD]
+
+
+def _word_at_characters(doc: "Doc") -> list[int]:
     """For every character the index of its word, -1 for the space between two words."""
-    word_of = [-1] * len(doc.text)
+    word_at = [-1] * len(doc.text)
     for word in doc:
-        word_of[word.idx : word.idx + len(word)] = [word.i] * len(word)
-    return word_of
+        word_at[word.idx : word.idx + len(word)] = [word.i] * len(word)
+    return word_at
 
 
-def _best_word(text: str, start: int, end: int, word_of: Sequence[int]) -> int:
-    inside = [c for c in range(start, end) if not text[c].isspace()]
-    counts: dict[int, int] = {}
-    for character in inside or range(start, end):
-        word = word_of[character]
-        if word >= 0:
-            counts[word] = counts.get(word, 0) + 1
-    return max(counts, key=lambda word: (counts[word], -word), default=-1)
+def _shares_most(text: str, span: Span, word_at: Sequence[int]) -> int:
+    """The index of the word that these characters belong to, -1 for none."""
+    characters = range(*span)
+    visible = [c for c in characters if not text[c].isspace()] or characters
+    shares = Counter(word_at[c] for c in visible if word_at[c] >= 0)
+    # Of words with equal shares `max` takes the one that was counted first: the earlier.
+    return max(shares, key=lambda word: shares[word], default=-1)
 
 
 def _quoted_characters(text: str) -> list[bool]:

@@ -179,13 +179,3 @@ def _smaller_mixtures(mixture: Node) -> list[Node]:
 def _each_left_out(node: Node) -> list[Node]:
     children = node.children
     return [Node(node.op, *children[:i], *children[i + 1 :]) for i in range(len(children))]
-
-
-def combined(programs: list[Node]) -> Node:
-    """One even mixture of the unguarded parts of several programs, as many as a mixture holds."""
-    terms: dict[Node, None] = {}
-    for program in programs:
-        for part in program.children[-1].children:
-            terms.setdefault(part.children[0])
-    chosen = list(terms)[: limits.MAX_PARTS]
-    return canonical(Node("program", Node("mixture", *(Node("part", 1, t) for t in chosen))))

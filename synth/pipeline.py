@@ -19,7 +19,8 @@ from interpreter.models import LoadedModel
 from interpreter.progress import progress_bar
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.fitting import Fitter, combined
+from synth.fitting import Fitter
+from synth.growing import SCREENED_TEXTS, Grower, pool_of
 from synth.library import Library, Proposal, Run, run_key
 from synth.prompt import PromptWriter
 from synth.proposers import Draft, Proposer
@@ -31,9 +32,6 @@ TRIVIAL = ("first", "any", "back(1)", "self")
 
 FITTED = 8
 """Programs per head whose constants are fitted, best on the training texts first."""
-
-COMBINED = (3, 8)
-"""How many of a head's best programs are pooled into one mixture before it is fitted."""
 
 BATCH = 8
 """Answers of the language model that are asked for, and stored, at a time."""
@@ -55,6 +53,8 @@ def synthesize(
 ) -> Run:
     """Finds the best program for each head and keeps it in the library."""
     run = _start(loaded, texts, proposer, library, settings)
+    if run.finished:
+        return run
     split = texts.split()
     patterns = {  # 1. capture
         name: capture(loaded, part, settings.heads, settings.max_tokens)
@@ -150,24 +150,26 @@ def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Pro
 def refine(
     run: Run, patterns: Captured, evaluator: Evaluator, library: Library, settings: Settings
 ) -> None:
-    """Every program is tried on every head; the best are fitted, pooled and fitted again."""
+    """Every program is tried on every head; the best are fitted, the best of those grown."""
     fitter = Fitter(evaluator)
     written = [p.text for p in library.proposals(run) if p.stage in ("trivial", "language model")]
     programs = [parse_or_raise(text) for text in sorted({t for t in written if t is not None})]
+    screening = Evaluator(patterns.first(SCREENED_TEXTS).facts())
+    grower = Grower(fitter, screening, pool_of(programs))
     with progress_bar() as bar:
-        task = bar.add_task("Fitting constants", total=len(settings.heads))
+        task = bar.add_task("Fitting and growing", total=len(settings.heads))
         for layer, head in settings.heads:
             target = patterns.head((layer, head))
             if not library.batch_done(run, layer, head, "fit", 0):
-                library.record_batch(
-                    run, layer, head, "fit", 0, _fitted(fitter, programs, target, settings.seed)
-                )
-            if not library.batch_done(run, layer, head, "recombine", 0):
-                fits = [p.text for p in library.proposals(run, layer, head, "fit") if p.text]
-                pooled = [parse_or_raise(text) for text in fits]
-                library.record_batch(
-                    run, layer, head, "recombine", 0, _pooled(fitter, pooled, target, settings.seed)
-                )
+                best = _best(fitter, programs, target, FITTED)
+                fits = [_refined(fitter.fit(p, target), p, "fit", settings.seed) for p in best]
+                library.record_batch(run, layer, head, "fit", 0, fits)
+            if not library.batch_done(run, layer, head, "grow", 0):
+                texts = {p.text for p in library.proposals(run, layer, head, "fit") if p.text}
+                (start,) = _best(fitter, [parse_or_raise(t) for t in sorted(texts)], target, 1)
+                grown = grower.grow(start, target)
+                found = [_refined(p, start, "grow", settings.seed) for p in grown]
+                library.record_batch(run, layer, head, "grow", 0, found)
             bar.advance(task)
 
 
@@ -176,20 +178,8 @@ def _best(fitter: Fitter, programs: list[Node], target: Tensor, count: int) -> l
     return sorted(scores, key=lambda p: (-scores[p], to_text(p)))[:count]
 
 
-def _refined(node: Node, parents: list[Node], by: str, seed: int) -> Proposal:
+def _refined(node: Node, parent: Node, by: str, seed: int) -> Proposal:
     text = to_text(node)
-    hashes = [content_hash(to_text(parent)) for parent in parents]
-    return Proposal(raw=text, text=text, proposer=by, seed=seed, parents=hashes)
-
-
-def _fitted(fitter: Fitter, programs: list[Node], target: Tensor, seed: int) -> list[Proposal]:
-    best = _best(fitter, programs, target, FITTED)
-    return [_refined(fitter.fit(p, target), [p], "fit", seed) for p in best]
-
-
-def _pooled(fitter: Fitter, programs: list[Node], target: Tensor, seed: int) -> list[Proposal]:
-    found = []
-    for count in COMBINED:
-        parents = _best(fitter, programs, target, count)
-        found.append(_refined(fitter.fit(combined(parents), target), parents, "recombine", seed))
-    return found
+    return Proposal(
+        raw=text, text=text, proposer=by, seed=seed, parents=[content_hash(to_text(parent))]
+    )

@@ -57,8 +57,8 @@ def _recorder() -> Any:
 class OutlinesProposer:
     """A causal language model whose decoding is held to the grammar: Outlines, llguidance.
 
-    The key-value cache of what a prompt shares with the one before it is kept, and all
-    answers of one batch start from one cache: prompts are long, answers short.
+    Prompts are long and answers short, so the key-value cache of the turns that all prompts
+    share is kept, and the answers of one batch start from one cache.
     """
 
     def __init__(self, model_name: str) -> None:
@@ -74,7 +74,8 @@ class OutlinesProposer:
         self._model = outlines.from_transformers(self._loaded.model, tokenizer)
         grammar = CFG(PATH.read_text(encoding="utf-8"))
         self._generator = outlines.Generator(self._model, grammar, backend="llguidance")
-        self._ids: list[int] = []
+        self._turns: tuple[tuple[str, str], ...] = ()
+        self._shared = 0
         self._cache: Any = None
 
     @property
@@ -90,39 +91,51 @@ class OutlinesProposer:
             return prompt.text()
         return Chat([{"role": role, "content": content} for role, content in prompt.messages])
 
-    def _prefilled(self, text: str) -> Any:
-        """The key-value cache of all tokens of the prompt but the last."""
+    def _ids(self, prompt: Prompt) -> list[int]:
+        text = self._model.type_adapter.format_input(self._input(prompt))
+        ids: list[int] = self._tokenizer(text)["input_ids"]
+        return ids
+
+    def _extended(self, cache: Any, ids: list[int]) -> Any:
+        """A copy of the cache with the keys and values of further tokens."""
         import torch
+
+        cache = copy.deepcopy(cache)
+        if ids:
+            new = torch.tensor([ids], device=self._loaded.model.device)
+            with torch.no_grad():
+                self._loaded.model(new, past_key_values=cache, logits_to_keep=1)
+        return cache
+
+    def _prefilled(self, prompt: Prompt) -> Any:
+        """The key-value cache of all tokens of the prompt but the last.
+
+        Always made in the same two steps, all turns but the last and then the last, so that
+        rounding does not depend on what was asked before.
+        """
         from transformers import DynamicCache
 
-        ids = self._tokenizer(text)["input_ids"][:-1]
-        pairs = zip(ids, self._ids, strict=False)
-        shared = next(
-            (i for i, (a, b) in enumerate(pairs) if a != b), min(len(ids), len(self._ids))
-        )
-        if self._cache is None:
-            self._cache = DynamicCache(config=self._loaded.model.config)
-        if shared < len(self._ids):
-            self._cache.crop(shared - len(self._ids))
-        if shared < len(ids):
-            new = torch.tensor([ids[shared:]], device=self._loaded.model.device)
-            with torch.no_grad():
-                self._loaded.model(new, past_key_values=self._cache, logits_to_keep=1)
-        self._ids = ids
-        return self._cache
+        ids = self._ids(prompt)[:-1]
+        turns = (*prompt.messages[:-1], ("user", ""))
+        if turns != self._turns:
+            pairs = zip(ids, self._ids(Prompt(turns)), strict=False)
+            self._shared = next((i for i, (a, b) in enumerate(pairs) if a != b), len(ids))
+            empty = DynamicCache(config=self._loaded.model.config)
+            self._cache = self._extended(empty, ids[: self._shared])
+            self._turns = turns
+        return self._extended(self._cache, ids[self._shared :])
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """`count` samples of at most `MAX_NEW_TOKENS` tokens each."""
         import torch
 
         started = time.monotonic()
-        shown = self._input(prompt)
-        cache = copy.deepcopy(self._prefilled(self._model.type_adapter.format_input(shown)))
+        cache = self._prefilled(prompt)
         cache.batch_repeat_interleave(count)
         recorder = _recorder()
         torch.manual_seed(seed)
         texts: Any = self._generator(
-            shown,
+            self._input(prompt),
             past_key_values=cache,
             max_new_tokens=MAX_NEW_TOKENS,
             do_sample=True,
@@ -134,7 +147,7 @@ class OutlinesProposer:
         )
         seconds = (time.monotonic() - started) / count
         answers = [texts] if isinstance(texts, str) else texts
-        written = recorder.ids[:, len(self._ids) + 1 :]
+        written = recorder.ids[:, len(self._ids(prompt)) :]
         ends = [(row == self._tokenizer.eos_token_id).nonzero() for row in written]
         lengths = [int(end[0]) if len(end) else None for end in ends]
         return [

@@ -25,8 +25,8 @@ from synth.tables import print_scores
     "--texts",
     default="stories",
     show_default=True,
-    help="`stories` (the project's own, of which the test documents are taken), a .jsonl file "
-    "with a `text` field, a .txt file with documents separated by <|endoftext|>, or a hub data set.",
+    help="`stories` (the project's own), a .jsonl file with a `text` field, a .txt file with "
+    "documents separated by <|endoftext|>, or a hub data set.",
 )
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")

@@ -14,7 +14,7 @@ from interpreter.capture import capture
 from interpreter.models import load_model
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
-from synth.library import Choice, Library
+from synth.library import Library
 from synth.library_rows import BEST_TRIVIAL
 from synth.pipeline import TRIVIAL
 from synth.ranking import Scorer
