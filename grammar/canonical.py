@@ -217,16 +217,22 @@ def canonical(node: Node) -> Node:
             return node
 
 
-def canonical_text(text: str) -> str | Rejection:
-    """Canonical text of a program, or why it was rejected."""
+def canonical_tree(text: str) -> Node | Rejection:
+    """The canonical form of the program that `text` is, or why it was rejected."""
     tree = parse(text)
     if isinstance(tree, Rejection):
         return tree
-    result = to_text(canonical(tree))
-    if len(result) > limits.MAX_PROGRAM_CHARACTERS:
+    tree = canonical(tree)
+    if len(to_text(tree)) > limits.MAX_PROGRAM_CHARACTERS:
         message = f"its canonical form has over {limits.MAX_PROGRAM_CHARACTERS} characters"
         return located("too_long", message, text, 0)
-    return result
+    return tree
+
+
+def canonical_text(text: str) -> str | Rejection:
+    """Canonical text of a program, or why it was rejected."""
+    tree = canonical_tree(text)
+    return tree if isinstance(tree, Rejection) else to_text(tree)
 
 
 def content_hash(text: str) -> str:

@@ -1,6 +1,7 @@
 """A rejected program is a value: what is wrong, where, what was expected, what to do."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -26,11 +27,11 @@ class Rejection:
 
     def render(self, text: str) -> str:
         """The message, the offending line, and a caret under the place."""
-        lines = text.splitlines() or [""]
+        lines = text.split("\n")
         source = lines[min(self.line, len(lines)) - 1]
         start = max(0, self.column - 61)
         shown = printable(source[start : start + 100])
-        caret = " " * len(printable(source[start : self.column - 1])) + "^"
+        caret = " " * _terminal_width(printable(source[start : self.column - 1])) + "^"
         parts = [f"{self.code} at line {self.line}, column {self.column}: {self.message}"]
         parts += [f"  {shown}", f"  {caret}"]
         if self.hint:
@@ -90,7 +91,7 @@ SYNONYMS = {
     "fade": "near(noun, 8)",
     "decay": "near(noun, 8)",
     "softmax": "score(1.0 noun)",
-    "if": "when",
+    "if": "when noun: self; first",
     "else": "a last rule without `when`",
     "otherwise": "a last rule without `when`",
 }
@@ -99,6 +100,14 @@ SYNONYMS = {
 def printable(text: str) -> str:
     """`text` with every character that could upset a terminal or an encoder escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _terminal_width(text: str) -> int:
+    """The columns that `text` takes in a terminal: Chinese letters two, combining accents none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
 
 
 def hint_at(text: str, offset: int) -> str:

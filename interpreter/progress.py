@@ -17,7 +17,10 @@ from rich.progress import (
 
 
 def progress_bar() -> Progress:
-    """A rich progress display on stderr with count, elapsed and remaining time."""
+    """A rich progress display on stderr with count, elapsed and remaining time.
+
+    What is printed meanwhile appears above it, and still goes to stdout where that is a file.
+    """
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -25,6 +28,7 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
+        redirect_stdout=sys.stdout.isatty(),
     )
 
 

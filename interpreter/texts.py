@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,14 +15,14 @@ SPLITS = ("train", "select", "test")
 
 @dataclass(frozen=True)
 class Texts:
-    """Documents in their order.  `sha256` is over the documents' UTF-8, each ended by a zero byte."""
+    """Documents in their order."""
 
     name: str
     documents: tuple[str, ...]
 
     @property
     def sha256(self) -> str:
-        """64 hex digits that name these documents in this order."""
+        """64 hex digits over the documents' UTF-8, each ended by a zero byte."""
         digest = hashlib.sha256()
         for document in self.documents:
             digest.update(document.encode() + b"\0")
@@ -126,8 +125,3 @@ def _from_hub(source: str, limit: int | None) -> list[str]:
         raise InputError(
             f"{source}: neither a file nor a data set that the hub gives: {error}"
         ) from error
-
-
-def token_windows(lengths: Sequence[int], smallest: int = 2) -> list[int]:
-    """Indices of the documents that have at least `smallest` tokens: one token attends itself."""
-    return [i for i, length in enumerate(lengths) if length >= smallest]

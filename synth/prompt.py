@@ -22,8 +22,8 @@ EXAMPLES = (
     '5 first + 4 first(word("the")) + 1 near(any, 8)',
     "6 first + 3 recent(stop) + 1 recent(sentence_start)",
     "5 first + 4 near(after(same_token), 32) + 1 same_word",
-    "when newline: 8 first + 2 self; 5 near(noun or verb, 6) + 3 any + 2 first",
-    "6 first + 4 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
+    "when newline: 4 first + 1 self; 5 near(noun or verb, 6) + 3 any + 2 first",
+    "3 first + 2 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
 )
 
 INSTRUCTION = (

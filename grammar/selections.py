@@ -1,0 +1,159 @@
+"""Selections: a weight for every key.  See `grammar.declaration`."""
+
+import math
+from typing import TYPE_CHECKING
+
+from grammar.declaration import Kind, Parameter, Primitive, offset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from grammar.token_facts import TensorFacts as Facts
+
+
+def _kth(members: list[int], k: int) -> dict[int, float]:
+    return {members[k - 1]: 1.0} if len(members) >= k else {}
+
+
+def _rank_from_start(members: "Tensor") -> "Tensor":
+    """[batch, query, key] int64: 1 for the first member of each row, 2 for the second, ..."""
+    return members.cumsum(-1)
+
+
+def _rank_from_end(members: "Tensor") -> "Tensor":
+    """[batch, query, key] int64: 1 for the last member of each row, 2 for the one before, ..."""
+    counts = members.cumsum(-1)
+    return counts[..., -1:] - counts + 1
+
+
+def _kth_from_start(members: "Tensor", k: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the k-th member of each row."""
+    return (members & (_rank_from_start(members) == k)).float()
+
+
+def _kth_from_end(members: "Tensor", k: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the k-th last member of each row."""
+    return (members & (_rank_from_end(members) == k)).float()
+
+
+def _earlier(facts: "Facts", members: "Tensor") -> "Tensor":
+    return members & (offset(facts) > 0)
+
+
+def _later(facts: "Facts", members: "Tensor") -> "Tensor":
+    return members & (offset(facts) < 0)
+
+
+# Weights stop halving here, so that nothing selected ever underflows to nothing.
+MOST_HALVINGS = 60
+
+
+def _halved(steps: int, half_life: int) -> float:
+    return math.pow(2.0, -min(steps / half_life, MOST_HALVINGS))
+
+
+def _halving(steps: "Tensor", half_life: int) -> "Tensor":
+    """The same on tensors: float32, 2 ** -(steps / half_life)."""
+    return (-(steps.float() / half_life).clamp_max(MOST_HALVINGS)).exp2()
+
+
+def _halved_from_end(members: "Tensor", half_life: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the last member, halving with every `half_life` others."""
+    return members * _halving(_rank_from_end(members) - 1, half_life)
+
+
+def _recent_scalar(i: int, members: list[int]) -> list[int]:
+    return [j for j in reversed(members) if j < i]
+
+
+PICK = (Parameter.PREDICATE, Parameter.NUMBER)
+
+SELECTIONS = (
+    Primitive(
+        "first",
+        Kind.SELECTION,
+        "the k-th P of the text; `first` alone is the first token",
+        "first(noun, 2)",
+        scalar=lambda i, members, k: _kth(members, k),
+        tensor=lambda facts, members, k: _kth_from_start(members, k),
+        parameters=PICK,
+        defaults=("any", 1),
+        cost=4,
+    ),
+    Primitive(
+        "last",
+        Kind.SELECTION,
+        "the k-th P from the end of what the query sees, itself included",
+        "last(stop)",
+        scalar=lambda i, members, k: _kth(members[::-1], k),
+        tensor=lambda facts, members, k: _kth_from_end(members, k),
+        parameters=PICK,
+        defaults=(1,),
+        cost=6,
+    ),
+    Primitive(
+        "recent",
+        Kind.SELECTION,
+        "the k-th most recent P before the query",
+        "recent(noun)",
+        scalar=lambda i, members, k: _kth(_recent_scalar(i, members), k),
+        tensor=lambda facts, members, k: _kth_from_end(_earlier(facts, members), k),
+        parameters=PICK,
+        defaults=(1,),
+        cost=9,
+    ),
+    Primitive(
+        "next",
+        Kind.SELECTION,
+        "the k-th P after the query (never visible in a causal model)",
+        "next(stop)",
+        scalar=lambda i, members, k: _kth([j for j in members if j > i], k),
+        tensor=lambda facts, members, k: _kth_from_start(_later(facts, members), k),
+        parameters=PICK,
+        defaults=(1,),
+        cost=7,
+        looks_ahead=True,
+    ),
+    Primitive(
+        "near",
+        Kind.SELECTION,
+        "every P, the weight halving with every k tokens of distance from the query",
+        "near(noun, 8)",
+        scalar=lambda i, members, k: {j: _halved(abs(i - j), k) for j in members},
+        tensor=lambda facts, members, k: members * _halving(offset(facts).abs(), k),
+        parameters=PICK,
+        cost=8,
+    ),
+    Primitive(
+        "newest",
+        Kind.SELECTION,
+        "every P before the query, the weight halving with every k of them, latest first",
+        "newest(noun, 2)",
+        scalar=lambda i, members, k: {
+            j: _halved(rank, k) for rank, j in enumerate(_recent_scalar(i, members))
+        },
+        tensor=lambda facts, members, k: _halved_from_end(_earlier(facts, members), k),
+        parameters=PICK,
+        cost=13,
+    ),
+    Primitive(
+        "earliest",
+        Kind.SELECTION,
+        "every P, the weight halving with every k of them, first of the text first",
+        "earliest(noun, 2)",
+        scalar=lambda i, members, k: {j: _halved(rank, k) for rank, j in enumerate(members)},
+        tensor=lambda facts, members, k: members * _halving(_rank_from_start(members) - 1, k),
+        parameters=PICK,
+        cost=8,
+    ),
+    Primitive(
+        "distance",
+        Kind.SELECTION,
+        "every P, weighing log2(1 + distance): for scores, where a negative logit fades it",
+        "distance(any)",
+        scalar=lambda i, members: {j: math.log2(1 + abs(i - j)) for j in members},
+        tensor=lambda facts, members: members * (1 + offset(facts).abs()).float().log2(),
+        parameters=(Parameter.PREDICATE,),
+        cost=6,
+    ),
+)

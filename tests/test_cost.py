@@ -1,0 +1,105 @@
+"""The static cost bound against the operations that the evaluator really does."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from grammar import limits
+from grammar.canonical import canonical
+from grammar.errors import InputError
+from grammar.parser import parse_or_raise
+from grammar.primitives import PRIMITIVES, Primitive
+from grammar.token_facts import Token
+from grammar.tree import Node
+from interpreter.cost import check_cost, program_cost
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from tests.strategies import programs
+
+N = 24
+TOKENS = [
+    Token(i % 5, "a", "a", i, "a", "NOUN", "ROOT", i - 1, 0, False, False, False, False, False)
+    for i in range(N)
+]
+FACTS = make_facts([TOKENS], causal=True)
+
+
+class CountPasses(TorchDispatchMode):
+    """Counts the operations that write a whole [query, key] matrix."""
+
+    passes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        writes = func._schema.is_mutable or all(r.alias_info is None for r in func._schema.returns)
+        if writes and isinstance(result, torch.Tensor) and result.numel() >= N * (N - 1):
+            self.passes += 1
+        return result
+
+
+def passes_done(program: Node) -> int:
+    with CountPasses() as counter:
+        Evaluator(FACTS).matrices(program)
+    return counter.passes
+
+
+def passes_bound(text: str) -> int:
+    return program_cost(parse_or_raise(text), 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(programs())
+def test_no_program_does_more_than_its_cost(program: Node) -> None:
+    assert passes_done(program) <= program_cost(program, 1)
+
+
+@pytest.mark.parametrize("primitive", PRIMITIVES.values(), ids=lambda p: p.name)
+def test_declared_costs_are_close(primitive: Primitive) -> None:
+    program = parse_or_raise(f"3 {primitive.example} + 1 score(1.0 {primitive.example})")
+    done = passes_done(program)
+    assert done <= program_cost(program, 1) <= done + 2
+
+
+def test_cost_grows_with_the_square_of_the_text() -> None:
+    program = parse_or_raise("3 first + 1 newest(noun, 4)")
+    assert program_cost(program, 200) == 4 * program_cost(program, 100) > 0
+
+
+def test_shared_parts_are_counted_once() -> None:
+    one = passes_bound("score(1.0 near(after(same_word), 8))")
+    two = passes_bound(
+        "when noun: score(1.0 near(after(same_word), 8)); score(1.0 near(after(same_word), 8))"
+    )
+    other = passes_bound(
+        "when noun: score(1.0 near(after(same_word), 8)); score(1.0 near(after(same_lemma), 8))"
+    )
+    assert one < two < other
+    assert other - two >= PRIMITIVES["near"].cost + PRIMITIVES["same_lemma"].cost
+
+
+def test_too_costly() -> None:
+    costly = parse_or_raise("; ".join(f"when {c}: {part_sum(c)}" for c in GUARDS) + "; first")
+    check_cost(costly, 100)
+    with pytest.raises(InputError, match=r"too_costly: [0-9,]+ operations on a text of 4,096"):
+        check_cost(costly, limits.MAX_SEQUENCE_TOKENS)
+
+
+def test_no_program_that_fits_the_limits_is_too_costly_for_1024_tokens() -> None:
+    """The dearest nodes there are, as many as the limit on nodes allows."""
+    dearest = max(PRIMITIVES.values(), key=lambda p: p.cost)
+    one_logit = parse_or_raise(f"score(1.0 {dearest.example})")
+    most = program_cost(one_logit, 1024) * limits.MAX_PROGRAM_NODES // (one_logit.size - 2)
+    assert most < limits.MAX_EVALUATION_COST
+
+
+GUARDS = ("noun", "verb", "name", "stop")
+
+
+def part_sum(of: str) -> str:
+    return " + ".join(f"{k} newest({of}, {k})" for k in range(1, limits.MAX_PARTS + 1))
+
+
+def test_canonical_form_of_the_dearest_program_costs_no_more() -> None:
+    program = parse_or_raise("; ".join(f"when {c}: {part_sum(c)}" for c in GUARDS) + "; first")
+    assert program_cost(canonical(program), 1) <= program_cost(program, 1)

@@ -1,0 +1,82 @@
+"""Tiny random transformers of several families, with a byte-level tokenizer of their own."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from interpreter.models import LoadedModel
+from interpreter.texts import load_texts
+
+LAYERS, HEADS, CONTEXT = 2, 4, 128
+VOCABULARY = 400
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE of 400 tokens, trained on the project's own stories; no special tokens."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet)
+    made.train_from_iterator(load_texts("stories").documents, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made)
+
+
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "max_position_embeddings": CONTEXT,
+}
+
+FAMILIES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=2)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, num_key_value_heads=2)),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=16)
+    ),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY, n_embd=32, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT
+        )
+    ),
+    "bert": lambda: BertModel(BertConfig(**SIZES)),
+}
+
+
+def tiny(family: str) -> LoadedModel:
+    """A model with random weights, the same each time."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval().requires_grad_(False)
+    for parameter in model.parameters():
+        # Larger weights than the usual start, so that patterns are not all even.
+        if parameter.ndim == 2:
+            parameter.mul_(5)
+    return LoadedModel(
+        name=f"tiny-{family}",
+        revision="0" * 40,
+        model=model,
+        tokenizer=tokenizer(),
+        layers=LAYERS,
+        heads=HEADS,
+        causal=family != "bert",
+        max_tokens=CONTEXT,
+    )
