@@ -20,8 +20,8 @@ from grammar.tree import Node
 from interpreter.progress import progress_bar
 
 SECONDS_WITHOUT_PROGRESS = 2.0
-MOST_BYTES = 4 * limits.MAX_PROGRAM_CHARACTERS + len("\r\n")
-"""No program has a longer line in UTF-8; of a longer line no more than this is kept."""
+MOST_BYTES = 4 * limits.MAX_PROGRAM_CHARACTERS
+"""No program has more in UTF-8; of a longer line little more is kept."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Verdict:
 
     line: int
     program: str
-    """As it was written; bytes that are not UTF-8 as \\xff, at most MOST_BYTES of it."""
+    """As it was written; bytes that are not UTF-8 as \\xff, a line that is too long cut."""
     result: Node | Rejection
     """The canonical tree, or why there is none."""
 
@@ -75,12 +75,13 @@ def check(ctx: click.Context, file: str, as_json: bool) -> None:
     """
     total = rejected = 0
     with ExitStack() as stack:
-        stream = click.get_binary_stream("stdin") if file == "-" else _opened(file, stack)
+        stream = sys.stdin.buffer if file == "-" else _opened(file, stack)
         for verdict in _with_progress(verdicts(stream, "<stdin>" if file == "-" else file)):
             click.echo(json.dumps(verdict.as_json()) if as_json else verdict.as_text())
             total += 1
             rejected += not verdict.ok
-    click.echo(f"{total:,} programs: {total - rejected:,} ok, {rejected:,} rejected", err=True)
+    programs = "program" if total == 1 else "programs"
+    click.echo(f"{total:,} {programs}: {total - rejected:,} ok, {rejected:,} rejected", err=True)
     ctx.exit(1 if rejected else 0)
 
 
@@ -105,16 +106,21 @@ def _opened(file: str, stack: ExitStack) -> BinaryIO:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines, without their ends; of a long one its first MOST_BYTES + 1 bytes."""
-    while line := stream.readline(MOST_BYTES + 1):
+    """The lines, without their ends; of a line that is too long only enough to see that."""
+    enough = MOST_BYTES + len("\r\n") + 1
+    while line := stream.readline(enough):
         rest = line
         while rest and not rest.endswith(b"\n"):
-            rest = stream.readline(MOST_BYTES)
+            rest = stream.readline(enough)
         yield line.rstrip(b"\r\n")
 
 
 def _verdict(number: int, line: bytes) -> Verdict:
     program = line.decode(errors="backslashreplace")
+    if len(line) > MOST_BYTES:
+        most = limits.MAX_PROGRAM_CHARACTERS
+        message = f"over {MOST_BYTES:,} bytes; a program has at most {most:,} characters"
+        return Verdict(number, program, Rejection("too_long", message, number, most + 1))
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -128,14 +134,17 @@ def _verdict(number: int, line: bytes) -> Verdict:
 
 
 def _with_progress(checked: Iterable[Verdict]) -> Iterator[Verdict]:
-    """The same verdicts, with a count on a terminal's stderr once they take long."""
+    """The same verdicts, with a count on stderr once they take long, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield from checked
+        return
     begun = monotonic()
     bar = progress_bar()
     task = bar.add_task("checked", total=None)
     try:
         for verdict in checked:
             bar.advance(task)
-            if not bar.live.is_started and monotonic() - begun > SECONDS_WITHOUT_PROGRESS:
+            if monotonic() - begun > SECONDS_WITHOUT_PROGRESS:
                 bar.start()
             yield verdict
     finally:

@@ -125,7 +125,7 @@ def _tokens(
             sentence_start=first_of_sentence.get(word.sentence) == position,
             sentence_end=last_of_sentence.get(word.sentence) == position,
             continuation=first_of_word.get(word.index, position) != position,
-            quoted=not special and start < end and quoted[end - 1],
+            quoted=not special and any(quoted[start:end]),
             special=special,
         )
         for position, ((start, end), special, word) in enumerate(

@@ -25,7 +25,6 @@ from synth.library import Library, Proposal, Run, run_key
 from synth.prompt import PromptWriter
 from synth.proposers import Draft, Proposer
 from synth.ranking import keep_best
-from synth.summary import Summarizer
 
 TRIVIAL = ("first", "any", "back(1)", "self")
 """The programs that need no synthesis: first token, uniform, previous, self."""
@@ -97,8 +96,7 @@ def propose(
     settings: Settings,
 ) -> None:
     """The trivial programs, then the language model's, batch by batch, for every head."""
-    summarizer = Summarizer(evaluator, patterns.tokens)
-    writer = PromptWriter(evaluator, summarizer)
+    writer = PromptWriter(evaluator, patterns.tokens)
     batches = -(-settings.budget // BATCH)
     with progress_bar() as bar:
         task = bar.add_task(
@@ -111,7 +109,7 @@ def propose(
                     for text in TRIVIAL
                 ]
                 library.record_batch(run, layer, head, "trivial", 0, trivial)
-            prompt = writer.prompt(summarizer.summary(patterns.head((layer, head))))
+            prompt = writer.prompt(patterns.head((layer, head)))
             for batch in range(batches):
                 if not library.batch_done(run, layer, head, "language model", batch):
                     seed = _seed(settings.seed, layer, head, batch)

@@ -1,30 +1,43 @@
 """What the language model sees: the language, worked examples, and one head's summary.
 
 The vocabulary is rendered from the declarations.  Each worked example is a program together
-with the summary of its own pattern on the training texts, so nothing in the prompt is made up.
+with the summary of its own pattern on the training texts, so nothing in the prompt is made up;
+the examples shown are those whose patterns are nearest to the head's.
 """
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grammar.canonical import canonical
+from torch import Tensor
+
 from grammar.parser import parse_or_raise
 from grammar.primitives import Kind, primitives
+from grammar.token_facts import Token
 from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
+from interpreter.scores import iou
 from interpreter.texts import Texts
-from synth.summary import Summarizer, Summary
+from synth.summary import Summarizer
 
 EXAMPLES = (
     "7 first + 2 back(1) + 1 self",
-    '5 first + 4 first(word("the")) + 1 near(any, 8)',
+    "8 back(1) + 2 first",
+    "7 self + 3 near(any, 2)",
+    "3 any + 2 near(determiner, 32)",
+    "5 near(any, 4) + 4 near(function, 16) + 1 first",
+    '5 first + 4 first(word("the")) + 1 first(word("the"), 2)',
     "6 first + 3 recent(stop) + 1 recent(sentence_start)",
-    "5 first + 4 near(after(same_token), 32) + 1 same_word",
-    "when newline: 4 first + 1 self; 5 near(noun or verb, 6) + 3 any + 2 first",
+    "7 first + 3 near(after(same_token), 32)",
+    "5 first + 3 same_word + 2 near(content, 8)",
+    "6 near(noun or verb, 8) + 4 first",
+    "when newline: 4 first + 1 self; 5 near(comma or stop, 16) + 5 first",
     "3 first + 2 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
 )
+"""Programs to learn from; a prompt shows the few whose patterns are nearest to the head's."""
+
+SHOWN_EXAMPLES = 5
 
 INSTRUCTION = (
     "You explain attention heads. A head looks from each query token at key tokens. You are told "
@@ -65,25 +78,24 @@ def vocabulary(*, causal: bool) -> str:
 class PromptWriter:
     """Writes prompts about heads on one set of texts."""
 
-    def __init__(self, evaluator: Evaluator, summarizer: Summarizer) -> None:
-        turns: list[tuple[str, str]] = [
-            ("system", INSTRUCTION + vocabulary(causal=evaluator.facts.causal))
-        ]
-        for program in EXAMPLES:
-            pattern = evaluator.matrices(canonical(parse_or_raise(program)))
-            turns.append(("user", summarizer.summary(pattern).text()))
-            turns.append(("assistant", program))
-        self._turns = tuple(turns)
+    def __init__(self, evaluator: Evaluator, tokens: Sequence[Sequence[Token]]) -> None:
+        self._summarizer = Summarizer(evaluator, tokens)
+        self._system = ("system", INSTRUCTION + vocabulary(causal=evaluator.facts.causal))
+        self._patterns = {e: evaluator.matrices(parse_or_raise(e)) for e in EXAMPLES}
 
-    def prompt(self, summary: Summary) -> Prompt:
-        """The prompt about one head."""
-        return Prompt((*self._turns, ("user", summary.text())))
+    def prompt(self, pattern: Tensor) -> Prompt:
+        """The prompt about one head, from its attention [text, query, key]; nearest example last."""
+        near = {e: float(iou(pattern, p).mean()) for e, p in self._patterns.items()}
+        shown = sorted(EXAMPLES, key=near.__getitem__)[-SHOWN_EXAMPLES:]
+        turns = [self._system]
+        for example in shown:
+            summary = self._summarizer.summary(self._patterns[example])
+            turns += [("user", summary.text()), ("assistant", example)]
+        return Prompt((*turns, ("user", self._summarizer.summary(pattern).text())))
 
 
 def prompt_for(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Prompt:
     """The prompt about the first of `heads`, as `synth` makes it from the train documents."""
     patterns = capture(loaded, texts.split()["train"], heads, max_tokens)
-    evaluator = Evaluator(patterns.facts())
-    summarizer = Summarizer(evaluator, patterns.tokens)
-    summary = summarizer.summary(patterns.head(heads[0]))
-    return PromptWriter(evaluator, summarizer).prompt(summary)
+    writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
+    return writer.prompt(patterns.head(heads[0]))

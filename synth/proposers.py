@@ -57,7 +57,7 @@ def _recorder() -> Any:
 class OutlinesProposer:
     """A causal language model whose decoding is held to the grammar: Outlines, llguidance.
 
-    Prompts are long and answers short, so the key-value cache of the turns that all prompts
+    Prompts are long and answers short, so the key-value cache of the turn that all prompts
     share is kept, and the answers of one batch start from one cache.
     """
 
@@ -110,13 +110,13 @@ class OutlinesProposer:
     def _prefilled(self, prompt: Prompt) -> Any:
         """The key-value cache of all tokens of the prompt but the last.
 
-        Always made in the same two steps, all turns but the last and then the last, so that
+        Always made in the same two steps, the system's turn and then the rest, so that
         rounding does not depend on what was asked before.
         """
         from transformers import DynamicCache
 
         ids = self._ids(prompt)[:-1]
-        turns = (*prompt.messages[:-1], ("user", ""))
+        turns = (prompt.messages[0], ("user", ""))
         if turns != self._turns:
             pairs = zip(ids, self._ids(Prompt(turns)), strict=False)
             self._shared = next((i for i, (a, b) in enumerate(pairs) if a != b), len(ids))

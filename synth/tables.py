@@ -15,24 +15,21 @@ def print_results(results: RunResults) -> None:
     table = Table(
         title=f"{results.model}: IoU on {results.documents} test documents (95% interval)",
         title_justify="left",
+        show_lines=True,
     )
     table.add_column("head")
-    table.add_column("program", ratio=1)
-    table.add_column("IoU", justify="right")
-    table.add_column("best trivial", justify="right")
-    table.add_column("proposed", justify="right")
-    table.add_column("rejected", justify="right")
-    table.add_column("duplicate", justify="right")
+    table.add_column("program", ratio=1, overflow="fold")
+    table.add_column("IoU", justify="right", no_wrap=True)
+    table.add_column("best trivial", justify="right", no_wrap=True)
+    table.add_column("proposed\nrejected\nduplicate", justify="right", no_wrap=True)
     for head in results.heads:
         low, high = head.iou_ci95
         table.add_row(
             head_name(head.layer, head.head),
-            Text(head.program),
+            Text(head.program.replace("; ", ";\n")),
             f"{head.iou:.3f}\n{low:.3f}–{high:.3f}",
             f"{head.best_trivial_iou:.3f}\n{head.best_trivial}",
-            str(head.proposed),
-            str(head.rejected),
-            str(head.duplicates),
+            f"{head.proposed}\n{head.rejected}\n{head.duplicates}",
         )
     console = Console()
     console.print(table)

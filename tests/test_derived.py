@@ -6,7 +6,7 @@ import pytest
 
 from grammar.canonical import canonical_text
 from grammar.language_reference import PATH, rendered
-from grammar.parser import parse
+from grammar.parser import parse, parse_or_raise
 from grammar.primitives import PRIMITIVES
 from grammar.rejection import SYNONYMS, Rejection
 from interpreter.evaluate import Evaluator
@@ -14,7 +14,6 @@ from interpreter.facts import make_facts
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
 from synth.prompt import EXAMPLES, PromptWriter, vocabulary
-from synth.summary import Summarizer
 from tests.tiny_models import tokenizer
 
 GOLDEN = Path(__file__).parent / "fixtures" / "prompt.txt"
@@ -67,9 +66,7 @@ def test_the_prompt_is_the_golden_one(tagger) -> None:
     """To accept a change: look at the new prompt, then write it to tests/fixtures/prompt.txt."""
     tokens = read_tokens(load_texts("stories").documents[:4], tokenizer(), tagger, 64)
     evaluator = Evaluator(make_facts(tokens, causal=True))
-    summarizer = Summarizer(evaluator, tokens)
-    pattern = evaluator.shares(
-        parse("near(after(same_token), 32)").children[0].children[0].children[0]
-    )
-    prompt = PromptWriter(evaluator, summarizer).prompt(summarizer.summary(pattern))
+    pattern = evaluator.matrices(parse_or_raise("near(after(same_token), 32)"))
+    prompt = PromptWriter(evaluator, tokens).prompt(pattern)
+    assert prompt.messages[-2] == ("assistant", "7 first + 3 near(after(same_token), 32)")
     assert prompt.text() + "\n" == GOLDEN.read_text(encoding="utf-8")

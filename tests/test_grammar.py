@@ -87,7 +87,7 @@ def test_content_hash_is_pinned() -> None:
         ("nuon", "unknown_name", 1, "noun"),
         ("first\x00", "syntax", 6, ""),
         ("first\ud800", "syntax", 6, ""),
-        ("(" * 500, "syntax", 3, ""),
+        ("(" * 500, "syntax", 2, ""),
         ("9" * 3000, "too_long", 2001, ""),
         ("__import__", "syntax", 1, ""),
         ("nоun", "syntax", 1, ""),  # a Cyrillic letter
