@@ -13,11 +13,15 @@ from torch import Tensor
 
 from grammar import limits
 from grammar.canonical import FIRST, canonical
+from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
 
 STEPS = 80
+STEPS_AFTER_PRUNING = 25
+"""Fewer, because what is left starts from constants that were fitted with what is gone."""
+
 LEARNING_RATE = 0.15
 WORTH = 0.002
 """IoU on the fitting texts that a part must add to stay in the program."""
@@ -29,6 +33,7 @@ class _Term:
 
     node: Node
     shares: Tensor | None
+    """[text, query, key]."""
     logits: Tensor
     weights: list[Tensor]
 
@@ -36,9 +41,13 @@ class _Term:
 @dataclass
 class _Rule:
     condition: Node | None
-    guard: Tensor | None
+    rows: Tensor
+    """[text, query, 1]: the rows that this rule decides, 1.0 or 0.0."""
     free: Tensor
+    """[part]: the weights are its softmax."""
     terms: list[_Term]
+    fixed: Tensor
+    """[part, text, query, key]: the parts without constants of their own, on the rule's rows."""
 
 
 class Fitter:
@@ -59,7 +68,7 @@ class Fitter:
         fitted = self._fit_constants(program, target)
         return self._pruned(fitted, target)
 
-    def _fit_constants(self, program: Node, target: Tensor) -> Node:
+    def _fit_constants(self, program: Node, target: Tensor, steps: int = STEPS) -> Node:
         rules = self._rules(program)
         constants = [rule.free for rule in rules]
         constants += [t.logits for rule in rules for t in rule.terms if t.shares is None]
@@ -68,7 +77,7 @@ class Fitter:
         for constant in constants:
             constant.requires_grad_(True)
         optimizer = torch.optim.Adam(constants, lr=LEARNING_RATE)
-        for _ in range(STEPS):
+        for _ in range(steps):
             optimizer.zero_grad()
             loss = 1 - iou(target, self._matrices(rules)).mean()
             loss.backward()
@@ -83,7 +92,7 @@ class Fitter:
             if not smaller:
                 return program
             _, candidate = max(smaller, key=lambda pair: pair[0])
-            candidate = self._fit_constants(candidate, target)
+            candidate = self._fit_constants(candidate, target, STEPS_AFTER_PRUNING)
             score = self.score(candidate, target)
             if score < best - WORTH:
                 return program
@@ -91,13 +100,22 @@ class Fitter:
 
     def _rules(self, program: Node) -> list[_Rule]:
         rules = []
+        undecided = self._evaluator.facts.real.float()[:, :, None]
         for child in program.children:
             condition, mixture = child.children if child.op == "when" else (None, child)
-            guard = None if condition is None else self._evaluator.guard(condition)
+            rows = undecided
+            if condition is not None:
+                rows = undecided * self._evaluator.guard(condition)[:, :, None]
+            undecided = undecided - rows
             parts = [cast(tuple[int, Node], part.args) for part in mixture.children]
             weights = torch.tensor([float(weight) for weight, _ in parts])
             terms = [self._term(node) for _, node in parts]
-            rules.append(_Rule(condition, guard, (weights / weights.sum()).log(), terms))
+            shares = [
+                torch.zeros_like(self._evaluator.sink) if t.shares is None else t.shares
+                for t in terms
+            ]
+            fixed = torch.stack(shares) * rows
+            rules.append(_Rule(condition, rows, (weights / weights.sum()).log(), terms, fixed))
         return rules
 
     def _term(self, node: Node) -> _Term:
@@ -111,19 +129,16 @@ class Fitter:
         return _Term(node, None, torch.tensor(tenths) / 10, weights)
 
     def _matrices(self, rules: list[_Rule]) -> Tensor:
-        result = self._mixture(rules[-1])
-        for rule in reversed(rules[:-1]):
-            guard = cast(Tensor, rule.guard)[:, :, None]
-            result = torch.where(guard, self._mixture(rule), result)
-        return result
+        return sum((self._mixture(rule) for rule in rules), torch.zeros(()))
 
     def _mixture(self, rule: _Rule) -> Tensor:
         weights = torch.softmax(rule.free, 0)
-        shares = [
-            self._evaluator.softmax(t.logits, t.weights) if t.shares is None else t.shares
-            for t in rule.terms
-        ]
-        return sum((w * s for w, s in zip(weights, shares, strict=True)), torch.zeros(()))
+        result: Tensor = torch.tensordot(weights, rule.fixed, dims=1)
+        for weight, term in zip(weights, rule.terms, strict=True):
+            if term.shares is None:
+                score = self._evaluator.softmax(term.logits, term.weights)
+                result = result + weight * score * rule.rows
+        return result
 
 
 def _rounded(rules: list[_Rule]) -> Node:
@@ -179,3 +194,17 @@ def _smaller_mixtures(mixture: Node) -> list[Node]:
 def _each_left_out(node: Node) -> list[Node]:
     children = node.children
     return [Node(node.op, *children[:i], *children[i + 1 :]) for i in range(len(children))]
+
+
+def structure(program: Node) -> Node:
+    """The program with all weights and logits alike: what stays the same when it is fitted."""
+    if program.op == "logit":
+        return Node("logit", 1, program.children[0])
+    if program.op == "part":
+        return Node("part", 1, structure(program.children[0]))
+    if program.op in ("program", "when", "mixture", "score"):
+        children = [structure(child) for child in program.children]
+        if program.op in ("mixture", "score"):
+            children.sort(key=lambda child: to_text(child.children[0]))
+        return Node(program.op, *children)
+    return program

@@ -19,7 +19,7 @@ from interpreter.models import LoadedModel
 from interpreter.progress import progress_bar
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.fitting import Fitter
+from synth.fitting import Fitter, structure
 from synth.growing import SCREENED_TEXTS, Grower, pool_of
 from synth.library import Library, Proposal, Run, run_key
 from synth.prompt import PromptWriter
@@ -159,21 +159,29 @@ def refine(
         for layer, head in settings.heads:
             target = patterns.head((layer, head))
             if not library.batch_done(run, layer, head, "fit", 0):
-                best = _best(fitter, programs, target, FITTED)
+                best = _best_structures(fitter, programs, target)
                 fits = [_refined(fitter.fit(p, target), p, "fit", settings.seed) for p in best]
                 library.record_batch(run, layer, head, "fit", 0, fits)
             if not library.batch_done(run, layer, head, "grow", 0):
                 texts = {p.text for p in library.proposals(run, layer, head, "fit") if p.text}
-                (start,) = _best(fitter, [parse_or_raise(t) for t in sorted(texts)], target, 1)
+                start = _ranked(fitter, [parse_or_raise(t) for t in sorted(texts)], target)[0]
                 grown = grower.grow(start, target)
                 found = [_refined(p, start, "grow", settings.seed) for p in grown]
                 library.record_batch(run, layer, head, "grow", 0, found)
             bar.advance(task)
 
 
-def _best(fitter: Fitter, programs: list[Node], target: Tensor, count: int) -> list[Node]:
+def _ranked(fitter: Fitter, programs: list[Node], target: Tensor) -> list[Node]:
     scores = {program: fitter.score(program, target) for program in programs}
-    return sorted(scores, key=lambda p: (-scores[p], to_text(p)))[:count]
+    return sorted(scores, key=lambda p: (-scores[p], to_text(p)))
+
+
+def _best_structures(fitter: Fitter, programs: list[Node], target: Tensor) -> list[Node]:
+    """The best programs that differ in more than the constants, which are fitted anyway."""
+    found: dict[Node, Node] = {}
+    for program in _ranked(fitter, programs, target):
+        found.setdefault(structure(program), program)
+    return list(found.values())[:FITTED]
 
 
 def _refined(node: Node, parent: Node, by: str, seed: int) -> Proposal:

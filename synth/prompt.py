@@ -23,7 +23,7 @@ from synth.summary import Summarizer
 
 EXAMPLES = (
     "7 first + 2 back(1) + 1 self",
-    "8 back(1) + 2 first",
+    "4 back(1) + 1 first",
     "7 self + 3 near(any, 2)",
     "3 any + 2 near(determiner, 32)",
     "5 near(any, 4) + 4 near(function, 16) + 1 first",
@@ -31,8 +31,8 @@ EXAMPLES = (
     "6 first + 3 recent(stop) + 1 recent(sentence_start)",
     "7 first + 3 near(after(same_token), 32)",
     "5 first + 3 same_word + 2 near(content, 8)",
-    "6 near(noun or verb, 8) + 4 first",
-    "when newline: 4 first + 1 self; 5 near(comma or stop, 16) + 5 first",
+    "3 near(noun or verb, 8) + 2 first",
+    "when newline: 4 first + 1 self; 1 first + 1 near(comma or stop, 16)",
     "3 first + 2 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
 )
 """Programs to learn from; a prompt shows the few whose patterns are nearest to the head's."""
@@ -84,7 +84,7 @@ class PromptWriter:
         self._patterns = {e: evaluator.matrices(parse_or_raise(e)) for e in EXAMPLES}
 
     def prompt(self, pattern: Tensor) -> Prompt:
-        """The prompt about one head, from its attention [text, query, key]; nearest example last."""
+        """The prompt about a head with attention [text, query, key]; the nearest example last."""
         near = {e: float(iou(pattern, p).mean()) for e, p in self._patterns.items()}
         shown = sorted(EXAMPLES, key=near.__getitem__)[-SHOWN_EXAMPLES:]
         turns = [self._system]

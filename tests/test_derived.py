@@ -37,7 +37,7 @@ def test_programs_in_the_reference_are_programs() -> None:
         for s in shown
         if "k" not in s.split("(")[-1]
         and '"w"' not in s
-        and "_" != s[3:4]
+        and s[3:4] != "_"
         and not s.startswith("MAX")
     ]
     assert len(programs) > 40
