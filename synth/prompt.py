@@ -37,7 +37,7 @@ EXAMPLES = (
 )
 """Programs to learn from; a prompt shows the few whose patterns are nearest to the head's."""
 
-SHOWN_EXAMPLES = 5
+SHOWN_EXAMPLES = 4
 
 INSTRUCTION = (
     "You explain attention heads. A head looks from each query token at key tokens. You are told "

@@ -31,7 +31,7 @@ class Proposer(Protocol):
         ...
 
 
-MAX_NEW_TOKENS = 96
+MAX_NEW_TOKENS = 80
 TEMPERATURE = 0.7
 TOP_P = 0.9
 
