@@ -22,7 +22,7 @@ from interpreter.texts import Texts
 from synth.fitting import Fitter, structure
 from synth.growing import SCREENED_TEXTS, Grower, pool_of
 from synth.library import Library, Proposal, Run, run_key
-from synth.prompt import PromptWriter
+from synth.prompt import EXAMPLES, PromptWriter
 from synth.proposers import Draft, Proposer
 from synth.ranking import keep_best
 
@@ -148,10 +148,15 @@ def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Pro
 def refine(
     run: Run, patterns: Captured, evaluator: Evaluator, library: Library, settings: Settings
 ) -> None:
-    """Every program is tried on every head; the best are fitted, the best of those grown."""
+    """Every program is tried on every head; the best are fitted, the best of those grown.
+
+    The prompt's worked examples are tried too: what a head gains from them is not the model's.
+    """
     fitter = Fitter(evaluator)
+    library.add_programs(EXAMPLES)
     written = [p.text for p in library.proposals(run) if p.stage in ("trivial", "language model")]
-    programs = [parse_or_raise(text) for text in sorted({t for t in written if t is not None})]
+    texts = {*EXAMPLES, *(text for text in written if text is not None)}
+    programs = [parse_or_raise(text) for text in sorted(texts)]
     screening = Evaluator(patterns.first(SCREENED_TEXTS).facts())
     grower = Grower(fitter, screening, pool_of(programs))
     with progress_bar() as bar:
@@ -160,11 +165,11 @@ def refine(
             target = patterns.head((layer, head))
             if not library.batch_done(run, layer, head, "fit", 0):
                 best = _best_structures(fitter, programs, target)
-                fits = [_refined(fitter.fit(p, target), p, "fit", settings.seed) for p in best]
-                library.record_batch(run, layer, head, "fit", 0, fits)
+                fitted = [_refined(fitter.fit(p, target), p, "fit", settings.seed) for p in best]
+                library.record_batch(run, layer, head, "fit", 0, fitted)
             if not library.batch_done(run, layer, head, "grow", 0):
-                texts = {p.text for p in library.proposals(run, layer, head, "fit") if p.text}
-                start = _ranked(fitter, [parse_or_raise(t) for t in sorted(texts)], target)[0]
+                fits = {p.text for p in library.proposals(run, layer, head, "fit") if p.text}
+                start = _ranked(fitter, [parse_or_raise(t) for t in sorted(fits)], target)[0]
                 grown = grower.grow(start, target)
                 found = [_refined(p, start, "grow", settings.seed) for p in grown]
                 library.record_batch(run, layer, head, "grow", 0, found)
