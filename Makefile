@@ -14,13 +14,17 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 
-.PHONY: demo test lint format clean
+.PHONY: demo picture test lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
 	$(BIN)/headscript synth $(DEMO) --heads $(HEADS) --seed 0
 	$(BIN)/headscript score $(DEMO)
 	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
+
+picture: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[plots]"
+	$(BIN)/python -m experiments.picture --library demo/headscript.sqlite -o docs/heads.png
 
 test: lint
 	$(BIN)/pytest
