@@ -129,16 +129,21 @@ def _lark() -> Lark:
     )
 
 
+@cache
+def _shown() -> dict[str, str]:
+    """How each terminal is named to people."""
+    shown = {t.name: str(t.pattern.value) for t in _lark().terminals}
+    named = {"NUMBER": "a number 1-99", "LOGIT": "a logit such as 2.5", "WORD": '"a word"'}
+    return shown | named | {"$END": "the end"}
+
+
 def _expected(error: UnexpectedInput) -> tuple[str, ...]:
     names: set[str] = set()
     if isinstance(error, UnexpectedToken):
         names = set(error.accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters):
         names = set(error.allowed or ())
-    patterns = {t.name: str(t.pattern.value) for t in _lark().terminals}
-    shown = {"NUMBER": "a number 1-99", "LOGIT": "a logit such as 2.5", "WORD": '"a word"'}
-    shown["$END"] = "the end"
-    return tuple(sorted(shown.get(n) or patterns[n] for n in names))
+    return tuple(sorted(_shown()[name] for name in names))
 
 
 def _syntax(text: str, error: UnexpectedInput) -> Rejection:
@@ -185,5 +190,6 @@ def parse_or_raise(text: str) -> Node:
     """The tree of a program that is expected to be right; InputError where it is not."""
     tree = parse(text)
     if isinstance(tree, Rejection):
-        raise InputError(f"not a program: {tree.render(text)}")
+        reason, *_ = tree.render(text).split("\n")
+        raise InputError(f"not a program: {reason}")
     return tree

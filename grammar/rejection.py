@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from grammar.primitives import PRIMITIVES
 from grammar.tree import CONNECTIVES
@@ -40,7 +41,7 @@ class Rejection:
 
     def as_json(self) -> dict[str, object]:
         """The fields, as `headscript check --json` prints them."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 # What people and models write when they mean one of our words.
@@ -97,6 +98,15 @@ SYNONYMS = {
 }
 
 
+NAMES = (*PRIMITIVES, *CONNECTIVES, "score", "when")
+
+
+@lru_cache(1000)
+def _closest(name: str) -> str:
+    """The word of the language that `name` looks like, or ""."""
+    return next(iter(get_close_matches(name, NAMES, n=1, cutoff=0.7)), "")
+
+
 def printable(text: str) -> str:
     """`text` with every character that could upset a terminal or an encoder escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -118,14 +128,11 @@ def hint_at(text: str, offset: int) -> str:
     found = re.compile(r"[A-Za-z_]+[0-9]*").match(text, start)
     name = found.group().lower() if found else ""
     rest = text[offset:]
-    known = [*PRIMITIVES, *CONNECTIVES, "score", "when"]
     if text[:offset].endswith("word(") or name == "word" or rest[:1] in ("'", '"'):
         return 'a word stands in double quotes: `word("the")`'
-    if name and name not in known:
-        if name in SYNONYMS:
-            return f"`{printable(name)}`: did you mean `{SYNONYMS[name]}`?"
-        close = get_close_matches(name, known, n=1, cutoff=0.7)
-        return f"`{printable(name)}`: did you mean `{close[0]}`?" if close else ""
+    if name and name not in NAMES:
+        meant = SYNONYMS.get(name) or _closest(name)
+        return f"`{printable(name)}`: did you mean `{meant}`?" if meant else ""
     if rest.startswith(" + ") and not re.match(r"[0-9]", text.rsplit("; ")[-1]):
         return "give every part of a sum a weight: `60 first + 40 back(1)`"
     if re.match(r"\s", rest) or (offset and text[offset - 1] == " "):
