@@ -12,6 +12,16 @@ Three kinds:
 
 The scalar definition is the meaning; the tensor body is its fast form.  Tensor bodies use methods
 of tensors alone, so that reading or checking a program needs no torch.
+
+The phrase is plain English, from which `grammar.english` makes sentences:
+
+* of a token class or relation, a noun phrase that marks its plural, "noun(s)" or "cop(y/ies) of
+  the query"; one that begins with "token(s)" can narrow any other, "nouns at most 3 away"; one
+  that begins with "the" names a single token and has no plural;
+* of a selection, the same with its predicate as {one} (singular, no article) or {many} (plural).
+
+{k} is a number in digits; {th} is first, second, ...; {nth} nothing, second-, third-, ...;
+{every} is "token", "2 tokens", ...; {each} is "with each", "every 2 of them", ...; {word} a word.
 """
 
 from collections.abc import Callable
@@ -48,6 +58,8 @@ class Primitive:
     name: str
     kind: Kind
     doc: str
+    phrase: str
+    """How a sentence names it: see `grammar.english`."""
     example: str
     scalar: Callable[..., Any]
     tensor: Callable[..., Any]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _same(
-    name: str, doc: str, scalar: Callable[[Token], Any], tensor: Callable[[Any], Any]
+    name: str, doc: str, phrase: str, scalar: Callable[[Token], Any], tensor: Callable[[Any], Any]
 ) -> Primitive:
     """Query and key agree in something that both have ("" and -1 agree with nothing)."""
 
@@ -28,6 +28,7 @@ def _same(
         name,
         Kind.RELATION,
         doc,
+        phrase,
         name,
         scalar=lambda tokens, i, j: (
             has(scalar(tokens[j])) and scalar(tokens[i]) == scalar(tokens[j])
@@ -42,6 +43,7 @@ RELATIONS = (
         "self",
         Kind.RELATION,
         "the query token itself",
+        "the query itself",
         "self",
         scalar=lambda tokens, i, j: i == j,
         tensor=lambda facts: (offset(facts) == 0)[None],
@@ -51,6 +53,7 @@ RELATIONS = (
         "back",
         Kind.RELATION,
         "the token k positions before the query",
+        "the {nth}previous token",
         "back(1)",
         scalar=lambda tokens, i, j, k: i - j == k,
         tensor=lambda facts, k: (offset(facts) == k)[None],
@@ -61,6 +64,7 @@ RELATIONS = (
         "ahead",
         Kind.RELATION,
         "the token k positions after the query (never visible in a causal model)",
+        "the {nth}next token",
         "ahead(1)",
         scalar=lambda tokens, i, j, k: j - i == k,
         tensor=lambda facts, k: (offset(facts) == -k)[None],
@@ -72,6 +76,7 @@ RELATIONS = (
         "within",
         Kind.RELATION,
         "a token at most k positions from the query, itself included",
+        "token(s) at most {k} away",
         "within(8)",
         scalar=lambda tokens, i, j, k: abs(i - j) <= k,
         tensor=lambda facts, k: (offset(facts).abs() <= k)[None],
@@ -81,36 +86,42 @@ RELATIONS = (
     _same(
         "same_token",
         "a token equal to the query, itself included",
+        "cop(y/ies) of the query",
         lambda t: t.token_id,
         lambda f: f.token_id,
     ),
     _same(
         "same_word",
         "a token of the same word type as the query, in any case",
+        "occurrence(s) of the query's word",
         lambda t: t.word,
         lambda f: f.word,
     ),
     _same(
         "same_lemma",
         "a token of the same dictionary form as the query",
+        "form(s) of the query's word",
         lambda t: t.lemma,
         lambda f: f.lemma,
     ),
     _same(
         "same_pos",
         "a token of the same part of speech as the query",
+        "token(s) of the query's part of speech",
         lambda t: t.pos,
         lambda f: f.pos,
     ),
     _same(
         "same_sentence",
         "a token in the query's sentence",
+        "token(s) in the query's sentence",
         lambda t: t.sentence,
         lambda f: f.sentence,
     ),
     _same(
         "same_piece",
         "a token of the very word that the query is a piece of",
+        "piece(s) of the query's own word",
         lambda t: t.word_index,
         lambda f: f.word_index,
     ),
@@ -118,6 +129,7 @@ RELATIONS = (
         "governor",
         Kind.RELATION,
         "a token of the word that governs the query's word (its dependency head)",
+        "the word that the query depends on",
         "governor",
         scalar=lambda tokens, i, j: 0 <= tokens[i].governor == tokens[j].word_index,
         tensor=lambda facts: (
@@ -130,6 +142,7 @@ RELATIONS = (
         "dependent",
         Kind.RELATION,
         "a token of a word that the query's word governs (its dependency children)",
+        "dependent(s) of the query",
         "dependent",
         scalar=lambda tokens, i, j: 0 <= tokens[j].governor == tokens[i].word_index,
         tensor=lambda facts: (

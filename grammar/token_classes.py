@@ -7,35 +7,38 @@ from grammar.declaration import Kind, Parameter, Primitive
 from grammar.token_facts import UNIVERSAL_POS
 
 
-def _by_pos(name: str, pos: str, doc: str, example: str | None = None) -> Primitive:
+def _by_pos(name: str, pos: str, doc: str, phrase: str) -> Primitive:
     code = UNIVERSAL_POS.index(pos)
     return Primitive(
         name,
         Kind.TOKEN_CLASS,
         doc,
-        example or name,
+        phrase,
+        name,
         scalar=lambda token: token.pos == pos,
         tensor=lambda facts: facts.pos == code,
     )
 
 
-def _by_pos_group(name: str, group: tuple[str, ...], doc: str) -> Primitive:
+def _by_pos_group(name: str, group: tuple[str, ...], doc: str, phrase: str) -> Primitive:
     codes = [UNIVERSAL_POS.index(pos) for pos in group]
     return Primitive(
         name,
         Kind.TOKEN_CLASS,
         doc,
+        phrase,
         name,
         scalar=lambda token: token.pos in group,
         tensor=lambda facts: sum((facts.pos == code for code in codes[1:]), facts.pos == codes[0]),
     )
 
 
-def _by_role(name: str, roles: tuple[str, ...], doc: str) -> Primitive:
+def _by_role(name: str, roles: tuple[str, ...], doc: str, phrase: str) -> Primitive:
     return Primitive(
         name,
         Kind.TOKEN_CLASS,
         doc,
+        phrase,
         name,
         scalar=lambda token: token.role in roles,
         tensor=lambda facts: sum(
@@ -45,19 +48,20 @@ def _by_role(name: str, roles: tuple[str, ...], doc: str) -> Primitive:
     )
 
 
-def _by_characters(name: str, characters: str, doc: str) -> Primitive:
+def _by_characters(name: str, characters: str, doc: str, phrase: str) -> Primitive:
     return Primitive(
         name,
         Kind.TOKEN_CLASS,
         doc,
+        phrase,
         name,
         scalar=lambda token: bool(token.text) and all(c in characters for c in token.text),
         tensor=lambda facts: facts.text_in(characters),
     )
 
 
-def _by_flag(name: str, attribute: Callable[[Any], Any], doc: str) -> Primitive:
-    return Primitive(name, Kind.TOKEN_CLASS, doc, name, scalar=attribute, tensor=attribute)
+def _by_flag(name: str, attribute: Callable[[Any], Any], doc: str, phrase: str) -> Primitive:
+    return Primitive(name, Kind.TOKEN_CLASS, doc, phrase, name, scalar=attribute, tensor=attribute)
 
 
 CONTENT = ("NOUN", "PROPN", "VERB", "ADJ", "ADV", "NUM", "INTJ")
@@ -68,44 +72,66 @@ TOKEN_CLASSES = (
         "any",
         Kind.TOKEN_CLASS,
         "every token",
+        "token(s)",
         "any",
         scalar=lambda token: True,
         tensor=lambda facts: facts.token_id == facts.token_id,
     ),
-    _by_pos("noun", "NOUN", "a common noun: dog, park"),
-    _by_pos("name", "PROPN", "a proper noun: Lily, London"),
-    _by_pos("pronoun", "PRON", "a pronoun: she, it, who"),
-    _by_pos("verb", "VERB", "a verb, not an auxiliary: run, found"),
-    _by_pos("auxiliary", "AUX", "an auxiliary verb: was, can, did"),
-    _by_pos("adjective", "ADJ", "an adjective: red, happy"),
-    _by_pos("adverb", "ADV", "an adverb: then, very"),
-    _by_pos("determiner", "DET", "a determiner: the, a, every"),
-    _by_pos("preposition", "ADP", "a preposition: in, with, of"),
-    _by_pos("conjunction", "CCONJ", "a coordinating conjunction: and, but, or"),
-    _by_pos("subordinator", "SCONJ", "a subordinating conjunction: because, that, if"),
-    _by_pos("number", "NUM", "a numeral: 3, two"),
-    _by_pos("particle", "PART", "a particle: to, not, 's"),
-    _by_pos("interjection", "INTJ", "an interjection: oh, yes"),
-    _by_pos("punctuation", "PUNCT", "any punctuation mark"),
+    _by_pos("noun", "NOUN", "a common noun: dog, park", "noun(s)"),
+    _by_pos("name", "PROPN", "a proper noun: Lily, London", "name(s)"),
+    _by_pos("pronoun", "PRON", "a pronoun: she, it, who", "pronoun(s)"),
+    _by_pos("verb", "VERB", "a verb, not an auxiliary: run, found", "verb(s)"),
+    _by_pos("auxiliary", "AUX", "an auxiliary verb: was, can, did", "auxiliary verb(s)"),
+    _by_pos("adjective", "ADJ", "an adjective: red, happy", "adjective(s)"),
+    _by_pos("adverb", "ADV", "an adverb: then, very", "adverb(s)"),
+    _by_pos("determiner", "DET", "a determiner: the, a, every", "determiner(s)"),
+    _by_pos("preposition", "ADP", "a preposition: in, with, of", "preposition(s)"),
+    _by_pos("conjunction", "CCONJ", "a coordinating conjunction: and, but, or", "conjunction(s)"),
+    _by_pos(
+        "subordinator",
+        "SCONJ",
+        "a subordinating conjunction: because, that, if",
+        "subordinating conjunction(s)",
+    ),
+    _by_pos("number", "NUM", "a numeral: 3, two", "number(s)"),
+    _by_pos("particle", "PART", "a particle: to, not, 's", "particle(s)"),
+    _by_pos("interjection", "INTJ", "an interjection: oh, yes", "interjection(s)"),
+    _by_pos("punctuation", "PUNCT", "any punctuation mark", "punctuation mark(s)"),
     _by_pos_group(
-        "content", CONTENT, "a content word: noun, name, verb, adjective, adverb, number"
+        "content",
+        CONTENT,
+        "a content word: noun, name, verb, adjective, adverb, number",
+        "content word(s)",
     ),
-    _by_pos_group("function", FUNCTION, "a function word: the small words of grammar"),
-    _by_role("subject", ("nsubj", "nsubjpass", "csubj", "expl"), "the subject of its clause"),
+    _by_pos_group(
+        "function", FUNCTION, "a function word: the small words of grammar", "function word(s)"
+    ),
     _by_role(
-        "object", ("dobj", "obj", "pobj", "dative", "iobj"), "an object of a verb or preposition"
+        "subject",
+        ("nsubj", "nsubjpass", "csubj", "expl"),
+        "the subject of its clause",
+        "subject(s)",
     ),
-    _by_role("root", ("ROOT",), "the main verb or head of its sentence"),
-    _by_characters("stop", ".!?…", "a mark that ends a sentence: . ! ?"),
-    _by_characters("comma", ",", "a comma"),
-    _by_characters("colon", ":;", "a colon or semicolon"),
-    _by_characters("quote", "\"'“”‘’«»`", "a quotation mark or apostrophe standing alone"),
-    _by_characters("dash", "-–—_", "a dash or hyphen"),
-    _by_characters("bracket", "()[]{}<>", "a bracket"),
+    _by_role(
+        "object",
+        ("dobj", "obj", "pobj", "dative", "iobj"),
+        "an object of a verb or preposition",
+        "object(s)",
+    ),
+    _by_role("root", ("ROOT",), "the main verb or head of its sentence", "main verb(s)"),
+    _by_characters("stop", ".!?…", "a mark that ends a sentence: . ! ?", "full stop(s)"),
+    _by_characters("comma", ",", "a comma", "comma(s)"),
+    _by_characters("colon", ":;", "a colon or semicolon", "colon(s)"),
+    _by_characters(
+        "quote", "\"'“”‘’«»`", "a quotation mark or apostrophe standing alone", "quotation mark(s)"
+    ),
+    _by_characters("dash", "-–—_", "a dash or hyphen", "dash(es)"),
+    _by_characters("bracket", "()[]{}<>", "a bracket", "bracket(s)"),
     Primitive(
         "newline",
         Kind.TOKEN_CLASS,
         "a token that holds a line break",
+        "line break(s)",
         "newline",
         scalar=lambda token: "\n" in token.text,
         tensor=lambda facts: facts.text_has("\n"),
@@ -114,6 +140,7 @@ TOKEN_CLASSES = (
         "digit",
         Kind.TOKEN_CLASS,
         "a token that holds a digit",
+        "token(s) with a digit",
         "digit",
         scalar=lambda token: any(c.isdecimal() for c in token.text),
         tensor=lambda facts: facts.text_has_digit(),
@@ -122,21 +149,43 @@ TOKEN_CLASSES = (
         "capital",
         Kind.TOKEN_CLASS,
         "a token that begins with a capital letter",
+        "token(s) with a capital letter",
         "capital",
         scalar=lambda token: token.text[:1].isupper(),
         tensor=lambda facts: facts.capital,
     ),
     _by_flag(
-        "continuation", lambda t: t.continuation, "a token inside a word, not its first piece"
+        "continuation",
+        lambda t: t.continuation,
+        "a token inside a word, not its first piece",
+        "later piece(s) of words",
     ),
-    _by_flag("sentence_start", lambda t: t.sentence_start, "the first token of a sentence"),
-    _by_flag("sentence_end", lambda t: t.sentence_end, "the last token of a sentence"),
-    _by_flag("quoted", lambda t: t.quoted, "a token inside quotation marks"),
-    _by_flag("special", lambda t: t.special, "a special token of the model: <s>, [CLS], [SEP]"),
+    _by_flag(
+        "sentence_start",
+        lambda t: t.sentence_start,
+        "the first token of a sentence",
+        "sentence start(s)",
+    ),
+    _by_flag(
+        "sentence_end", lambda t: t.sentence_end, "the last token of a sentence", "sentence end(s)"
+    ),
+    _by_flag(
+        "quoted",
+        lambda t: t.quoted,
+        "a token inside quotation marks",
+        "token(s) inside quotation marks",
+    ),
+    _by_flag(
+        "special",
+        lambda t: t.special,
+        "a special token of the model: <s>, [CLS], [SEP]",
+        "special token(s)",
+    ),
     Primitive(
         "word",
         Kind.TOKEN_CLASS,
         "a token of this word, in any case",
+        "“{word}”(s)",
         'word("the")',
         scalar=lambda token, word: token.word == word,
         tensor=lambda facts, word: facts.word == facts.word_id(word),

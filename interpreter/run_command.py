@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from grammar.canonical import canonical_tree, content_hash
+from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.printer import to_text
@@ -32,12 +33,13 @@ from interpreter.models import LoadedModel, load_model, load_spacy
 @click.option("--json", "as_json", is_flag=True, help="Print the matrix as JSON.")
 @click.pass_context
 def run(ctx: click.Context, program: str, text: str, model_name: str, as_json: bool) -> None:
-    """Evaluate PROGRAM on one text and draw where each token looks.
+    """Say what PROGRAM does, evaluate it on one text and draw where each token looks.
 
     In a terminal with colours as shades, else as digits.
 
-    JSON: {"program" (its canonical text), "hash", "model", "tokens" (as the model reads them),
-    "causal", "matrix" (row i: the weights that token i gives each token, rounded to 6 digits)}
+    JSON: {"program" (its canonical text), "hash", "sentence" (the program in English), "model",
+    "tokens" (as the model reads them), "causal", "matrix" (row i: the weights that token i gives
+    each token, rounded to 6 digits)}
     """
     tree = canonical_tree(program)
     if isinstance(tree, Rejection):
@@ -59,6 +61,7 @@ def run(ctx: click.Context, program: str, text: str, model_name: str, as_json: b
         result = {
             "program": canonical,
             "hash": content_hash(canonical),
+            "sentence": sentence(tree),
             "model": model_name,
             "tokens": names,
             "causal": loaded.causal,
@@ -67,7 +70,7 @@ def run(ctx: click.Context, program: str, text: str, model_name: str, as_json: b
         click.echo(json.dumps(result))
         return
     console = Console()
-    console.print(Text(f"{canonical}\n"), soft_wrap=True)
+    console.print(Text(f"{canonical}\n{sentence(tree)}\n"), soft_wrap=True)
     print_heat_map(console, matrix, names, causal=loaded.causal)
 
 

@@ -32,7 +32,7 @@ model_option = click.option("--model", help="Only this model, by the name it has
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-@click.group()
+@click.group(epilog="Example: headscript library show L4H4 --library heads.sqlite")
 def library() -> None:
     """Read a library of programs."""
 
@@ -65,7 +65,7 @@ def list_command(
     \b
     JSON: {"heads": [{"model", "model_revision", "layer", "head", "choice", "iou",
     "split" ("test", or "select" where no test was scored), "documents" (null for
-    "select"), "terms", "program_hash", "program"}]}
+    "select"), "terms", "program_hash", "program", "sentence" (the program in English)}]}
     """
     with Library.open(path) as opened:
         heads = listed_heads(opened, model, layer, head)
@@ -89,10 +89,11 @@ def list_command(
 @model_option
 @json_option
 def show_command(name: str, path: Path, model: str | None, as_json: bool) -> None:
-    """Show the program of a head, or the program with a hash: rules, scores, origin.
+    """Show the program of a head, or the program with a hash: meaning, rules, scores, origin.
 
     \b
-    JSON: {"programs": [{"program_hash", "program", "rules", "terms", "first_seen",
+    JSON: {"programs": [{"program_hash", "program", "sentence" (the program in English),
+    "rules", "terms", "first_seen",
     "scores": [{"model", "model_revision", "layer", "head", "texts_sha256", "split",
     "metric_version", "documents", "iou", "iou_per_document", "iou_no_sink", "jsd",
     "output_error", "best_trivial", "program_hash"}],
@@ -148,6 +149,7 @@ def _print_program(console: Console, shown: ShownProgram) -> None:
     line(f"Program {shown.program_hash}, {shown.terms} terms, first seen {shown.first_seen}")
     for rule in shown.rules:
         line(f"    {rule}")
+    line(shown.sentence)
     if shown.scores:
         console.print(_scores_table(shown.scores))
     for origin in shown.origins:

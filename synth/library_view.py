@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from grammar.canonical import verified
+from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.tree import Node
 from synth.heads import head_name, parse_head
-from synth.library import Library
+from synth.library import Choice, Library
 from synth.library_rows import BEST_TRIVIAL, Program, Score
 
 ORIGIN = (
@@ -37,6 +38,7 @@ class ListedHead:
     terms: int
     program_hash: str
     program: str
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ShownProgram:
 
     program_hash: str
     program: str
+    sentence: str
     rules: list[str]
     terms: int
     first_seen: str
@@ -65,12 +68,12 @@ def terms(tree: Node) -> int:
     return sums + sum(node.op == "logit" for node in tree.walk())
 
 
-def _tree(library: Library, program_hash: str, text: str) -> Node:
+def program_tree(library: Library, stored: Program | Choice) -> Node:
+    """The tree of a stored program; InputError where it is not a canonical program."""
     try:
-        return verified(text)
+        return verified(stored.text)
     except InputError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{library.path} holds program {program_hash}: {reason}") from error
+        raise InputError(f"{library.path} holds program {stored.program_hash}: {error}") from error
 
 
 def listed_heads(
@@ -93,6 +96,7 @@ def listed_heads(
     for c in library.choices(model, None, layer, head):
         texts_sha256 = texts.get(c.run_id, "")
         test = tests.get((c.program_hash, c.model, c.model_revision, c.layer, c.head, texts_sha256))
+        tree = program_tree(library, c)
         listed.append(
             ListedHead(
                 model=c.model,
@@ -103,9 +107,10 @@ def listed_heads(
                 iou=test.iou if test else c.select_iou,
                 split="test" if test else "select",
                 documents=test.documents if test else None,
-                terms=terms(_tree(library, c.program_hash, c.text)),
+                terms=terms(tree),
                 program_hash=c.program_hash,
                 program=c.text,
+                sentence=sentence(tree),
             )
         )
     return listed
@@ -142,7 +147,7 @@ def shown_programs(library: Library, name: str, model: str | None) -> list[Shown
 
 
 def _shown(library: Library, program: Program, scores: Iterable[Score]) -> ShownProgram:
-    tree = _tree(library, program.program_hash, program.text)
+    tree = program_tree(library, program)
     runs = {run.id: run for run in library.runs()}
     trivial = {
         (run.model, run.model_revision, run.texts_sha256, b.layer, b.head, b.split): b.iou
@@ -154,6 +159,7 @@ def _shown(library: Library, program: Program, scores: Iterable[Score]) -> Shown
     return ShownProgram(
         program_hash=program.program_hash,
         program=program.text,
+        sentence=sentence(tree),
         rules=[to_text(rule) for rule in tree.children],
         terms=terms(tree),
         first_seen=program.first_seen,

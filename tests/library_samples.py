@@ -5,7 +5,7 @@ from pathlib import Path
 from grammar.canonical import content_hash
 from synth.library import Baseline, Choice, Library, Proposal, Run, Score, run_key
 
-SMALL, LARGE = "first", 'when noun: 3 first + 1 word("[b]:x:"); 2 self + 1 score(2.5 noun)'
+SMALL, LARGE = "first", 'when noun: 3 first + 1 word("don\'t"); 2 self + 1 score(2.5 noun)'
 
 
 def start(library: Library, seed: int = 0) -> Run:

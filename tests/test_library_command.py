@@ -32,7 +32,7 @@ def test_list(path: Path) -> None:
     assert "0.500" in listed
     assert LARGE not in listed
     wide = run_command(path, "list", "--wide").output
-    assert "[b]:x:" in wide
+    assert "don't" in wide
     heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").output)["heads"]
     assert [(h["head"], h["iou"], h["split"], h["terms"]) for h in heads] == [
         (3, 0.7, "select", 1),
@@ -40,15 +40,18 @@ def test_list(path: Path) -> None:
     ]
     only = json.loads(run_command(path, "list", "--head", "4", "--json").output)["heads"]
     assert [h["program"] for h in only] == [LARGE]
+    assert only[0]["sentence"].startswith("On nouns: mostly the first token; otherwise “don't”s.")
     with pytest.raises(InputError, match="only for small"):
         run_command(path, "list", "--model", "large")
 
 
 def test_show(path: Path) -> None:
     shown = run_command(path, "show", "L5H4").output
-    assert '    when noun: 3 first + 1 word("[b]:x:")\n' in shown
+    assert '    when noun: 3 first + 1 word("don\'t")\n' in shown
     assert "0.300" in shown
+    assert "\nOn nouns: mostly the first token; otherwise “don't”s. Elsewhere: " in shown
     (program,) = json.loads(run_command(path, "show", "L5H4", "--json").output)["programs"]
+    assert program["sentence"] in shown
     assert program["scores"][0]["best_trivial"] == 0.3
     assert program["origins"][0]["stage"] == "fit"
     assert [c["name"] for c in program["chosen_by"]] == ["L5H4"]

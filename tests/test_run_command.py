@@ -56,9 +56,10 @@ def test_json(folders: dict[str, str], family: str, tagger: Any) -> None:
     result = run("2 first + 2 near(noun, 4)", "--text", TEXT, "--model", folder, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert set(found) == {"program", "hash", "model", "tokens", "causal", "matrix"}
+    assert set(found) == {*("program", "hash", "sentence", "model", "tokens", "causal", "matrix")}
     assert found["program"] == "1 first + 1 near(noun, 4)"
     assert found["hash"] == content_hash(found["program"])
+    assert found["sentence"].startswith("Half each to the first token and nearby nouns, fading")
     assert found["model"] == folder
     assert found["causal"] == (family == "llama")
     (tokens,) = read_tokens([TEXT], tokenizer(), tagger)
@@ -74,7 +75,10 @@ def test_json(folders: dict[str, str], family: str, tagger: Any) -> None:
 def test_heat_map(model: str) -> None:
     result = run("2 first + 1 self + 1 self", "--text", "Ann ran.", "--model", model)
     assert result.exit_code == 0
-    assert result.stdout.startswith("1 first + 1 self\n\nRows: the token that looks (query).")
+    program, sentence, blank, legend, *_ = result.stdout.split("\n")
+    assert (program, blank) == ("1 first + 1 self", "")
+    assert sentence == "Half each to the first token and the query itself."
+    assert legend.startswith("Rows: the token that looks (query).")
     assert "\x1b" not in result.stdout
     last = result.stdout.splitlines()[-1]
     assert last.split()[1] == "."
