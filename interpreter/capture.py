@@ -55,23 +55,28 @@ class Captured:
         return self.attention[:, self.heads.index(head)]
 
 
-def capture(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Captured:
-    """Runs the model on the texts, cut to `max_tokens`, and keeps what the given heads do.
-
-    InputError where a text has one token, or `max_tokens` is more than the model can take.
-    """
+def check_texts(loaded: LoadedModel, texts: Texts, max_tokens: int) -> None:
+    """InputError where a text has one token, or `max_tokens` is more than the model can take."""
     if max_tokens > loaded.max_tokens:
         raise InputError(
             f"{max_tokens} tokens: {loaded.name} takes at most {loaded.max_tokens}; "
             "give a smaller --max-tokens"
         )
-    tokens = read_tokens(texts.documents, loaded.tokenizer, load_spacy(), max_tokens)
-    for number, document in enumerate(tokens, start=1):
-        if len(document) < 2:
+    for number, ids in enumerate(loaded.tokenizer(list(texts.documents))["input_ids"], start=1):
+        if len(ids) < 2:
             raise InputError(
-                f"{texts.name}: document {number} of {len(tokens)} has {len(document)} token; "
+                f"{texts.name}: document {number} of {len(texts.documents)} has {len(ids)} token; "
                 "attention needs at least two: remove it"
             )
+
+
+def capture(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Captured:
+    """Runs the model on the texts, cut to `max_tokens`, and keeps what the given heads do.
+
+    InputError as by `check_texts`.
+    """
+    check_texts(loaded, texts, max_tokens)
+    tokens = read_tokens(texts.documents, loaded.tokenizer, load_spacy(), max_tokens)
     width = max(map(len, tokens))
     size = _head_size(loaded)
     attention = torch.zeros(len(tokens), len(heads), width, width)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from grammar.errors import InputError
+from grammar.rejection import printable
 
 
 class Commands(click.Group):
@@ -26,7 +27,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise click.ClickException(str(error)) from error
+            # One line that no name out of a strange file can break or colour.
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(cls=Commands)

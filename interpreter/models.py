@@ -5,6 +5,7 @@ torch, transformers and spaCy take seconds to import, so they are imported when 
 
 import hashlib
 import importlib.util
+import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ def _find(name: str) -> _Source:
     if name in PACKAGED_MODELS:
         return _folder_source(fetch(name), PACKAGED_MODELS[name].revision)
     folder = Path(name)
-    if folder.is_dir():
+    if os.path.isdir(folder):
         return _folder_source(folder, _folder_sha256(folder))
     return _hub_source(name)
 

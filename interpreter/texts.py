@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -49,13 +50,14 @@ def load_texts(source: str, limit: int | None = None) -> Texts:
     At most `limit` documents.  InputError where there is nothing to read: it names the file
     and the line.
     """
+    # Unlike Path's methods, os.path's raise nothing for a name that is too long to be one.
     path = Path(source)
     if source == OWN_CORPUS:
         own = files("interpreter.corpus").joinpath("stories.jsonl")
         documents = _from_jsonl(own.read_text(encoding="utf-8"), source)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         raise InputError(f"{source}: a folder; give a .jsonl or .txt file of texts")
-    elif path.suffix in (".jsonl", ".txt") or path.exists():
+    elif path.suffix in (".jsonl", ".txt") or os.path.exists(path):
         documents = _from_file(path)
     else:
         documents = _from_hub(source, limit)

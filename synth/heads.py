@@ -12,6 +12,12 @@ def head_name(layer: int, head: int) -> str:
     return f"L{layer}H{head}"
 
 
+def check_heads(text: str) -> None:
+    """InputError where `text` selects no heads of any model."""
+    if text.strip() != "all":
+        parse_heads(text, 10_000, 10_000)
+
+
 def parse_heads(text: str, layers: int, heads: int) -> list[tuple[int, int]]:
     """The heads that `text` selects in a model of `layers` x `heads`, in order, each once.
 

@@ -59,6 +59,14 @@ def failures(path: Path) -> Iterator[None]:
         raise InputError(f"{path} {FAILURES[code & 0xFF]} ({str(cause)!r:.200})") from error
 
 
+def check_place(path: Path) -> None:
+    """InputError where no library could be opened or made at `path`; makes none."""
+    if os.path.exists(path):
+        open_engine(path, create=True).dispose()
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path} {FAILURES[sqlite3.SQLITE_CANTOPEN]}")
+
+
 def open_engine(path: Path, create: bool) -> Engine:
     """An engine on the library at `path`, migrated to the newest schema.
 

@@ -156,6 +156,11 @@ class Score(Row):
     jsd: float | None = None
     output_error: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.documents == len(self.iou_per_document):
+            raise ValueError(f"{self.documents} documents with {len(self.iou_per_document)} IoUs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Row):
@@ -207,7 +212,7 @@ class StoredExample(Row):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not len(self.real) == len(self.predicted) == len(self.tokens) ** 2:
+        if not 1 <= len(self.real) == len(self.predicted) == len(self.tokens) ** 2:
             raise ValueError(f"the matrices of {self.document!r:.40} do not fit its tokens")
 
 

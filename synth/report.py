@@ -19,6 +19,9 @@ from markupsafe import Markup
 
 from synth.heads import head_name
 
+MOST_HEADS = 20_000
+"""A grid of more would be no model's, and no browser would draw it."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -84,6 +87,8 @@ class ReportData:
     entries: list[HeadEntry]
 
     def __post_init__(self) -> None:
+        if self.layers * self.heads > MOST_HEADS:
+            raise ValueError(f"{self.layers} layers of {self.heads} heads are too many to show")
         places = [(entry.layer, entry.head) for entry in self.entries]
         if len(set(places)) < len(places):
             raise ValueError("a head has two entries")

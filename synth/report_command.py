@@ -1,16 +1,21 @@
 """`headscript report`: one self-contained HTML page about a library."""
 
+from dataclasses import dataclass, fields
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import click
 
+from grammar.english import sentence
 from grammar.errors import InputError
-from grammar.parser import parse_or_raise
 from interpreter.statistics import bootstrap_ci95
 from synth.library import Choice, Library, Run
-from synth.library_view import terms
+from synth.library_rows import Row, RunCounts
+from synth.library_view import program_tree, terms
 from synth.report import Example, HeadEntry, ReportData, render_report
-from synth.results import best_trivial, test_score
+from synth.results import best_trivial, counts_of, origin_of, required, test_score
 
 
 @click.command(epilog="Example: headscript report --library heads.sqlite -o heads.html")
@@ -34,7 +39,7 @@ from synth.results import best_trivial, test_score
 def report(path: Path, model: str | None, output: Path) -> None:
     """Write a page with the head grid and, for each head, real and predicted attention."""
     with Library.open(path) as library:
-        page = render_report(report_data(library, path, model))
+        page = render_report(report_data(library, model))
     try:
         # Written whole or not at all: a page cut off by a full disk would look like a page.
         draft = output.with_name(output.name + ".part")
@@ -45,8 +50,20 @@ def report(path: Path, model: str | None, output: Path) -> None:
     click.echo(f"{output}: {len(page.encode()) / 1e6:.1f} MB")
 
 
-def report_data(library: Library, path: Path, model: str | None) -> ReportData:
-    """Everything that the page shows, read from the library."""
+@dataclass(frozen=True, kw_only=True)
+class _About(Row):
+    """What the page says about a run, of its settings."""
+
+    layers: int
+    model_heads: int
+    texts: str
+    documents: int
+    seed: int
+
+
+def report_data(library: Library, model: str | None) -> ReportData:
+    """Everything that the page shows, read from the library; the revision is the latest run's."""
+    path = library.path
     names = sorted({chosen.model for chosen in library.models()})
     if model is None and len(names) > 1:
         raise InputError(f"{path} holds {', '.join(names)}: choose one with --model")
@@ -55,27 +72,38 @@ def report_data(library: Library, path: Path, model: str | None) -> ReportData:
     if not choices:
         raise InputError(f"{path} has no chosen programs to show; `headscript synth` finds some")
     runs = {run.id: run for run in library.runs()}
-    latest = runs[max(choice.run_id for choice in choices)]
-    settings = latest.settings
-    return ReportData(
-        model=latest.model,
-        revision=latest.model_revision,
-        layers=int(settings["layers"]),
-        heads=int(settings["model_heads"]),
-        texts=f"{settings['texts']}: {settings['documents']} documents, "
-        f"sha256 {latest.texts_sha256[:12]}",
-        seed=int(settings["seed"]),
-        created=latest.finished or latest.started,
-        version=latest.headscript_version,
-        entries=[_entry(library, runs[choice.run_id], choice) for choice in choices],
-    )
+    latest = required(library, runs.get(max(choice.run_id for choice in choices)), "run")
+    choices = [choice for choice in choices if choice.model_revision == latest.model_revision]
+    entries = []
+    by_run = attrgetter("run_id")
+    for run_id, chosen in groupby(sorted(choices, key=by_run), key=by_run):
+        run = required(library, runs.get(run_id), "run")
+        counts = library.counts(run)
+        entries += [_entry(library, run, counts, choice) for choice in chosen]
+    try:
+        known: dict[str, Any] = {f.name: latest.settings.get(f.name) for f in fields(_About)}
+        about = _About(**known)
+        return ReportData(
+            model=latest.model,
+            revision=latest.model_revision,
+            layers=about.layers,
+            heads=about.model_heads,
+            texts=f"{about.texts}: {about.documents} documents, sha256 {latest.texts_sha256[:12]}",
+            seed=about.seed,
+            created=latest.finished or latest.started,
+            version=latest.headscript_version,
+            entries=entries,
+        )
+    except ValueError as error:
+        raise InputError(f"{path} does not tell what the page needs: {error}") from error
 
 
-def _entry(library: Library, run: Run, choice: Choice) -> HeadEntry:
+def _entry(library: Library, run: Run, run_counts: RunCounts, choice: Choice) -> HeadEntry:
+    tree = program_tree(library, choice)
     score = test_score(library, run, choice)
-    name, baseline = best_trivial(library, run, choice.layer, choice.head)
-    counts = library.counts(run).heads[choice.layer, choice.head]
-    origin = library.proposals(run, program_hash=choice.program_hash)[0]
+    name, baseline = best_trivial(library, run, choice)
+    counts = counts_of(library, run_counts, choice)
+    origin = origin_of(library, run, choice)
     stored = library.examples(
         choice.program_hash, choice.model, choice.model_revision, choice.layer, choice.head
     )
@@ -83,7 +111,7 @@ def _entry(library: Library, run: Run, choice: Choice) -> HeadEntry:
         layer=choice.layer,
         head=choice.head,
         program=choice.text,
-        sentence="",
+        sentence=sentence(tree),
         iou=score.iou,
         iou_ci=bootstrap_ci95(score.iou_per_document),
         iou_no_sink=score.iou_no_sink if score.iou_no_sink is not None else float("nan"),
@@ -93,7 +121,7 @@ def _entry(library: Library, run: Run, choice: Choice) -> HeadEntry:
         baseline_iou=baseline.iou,
         proposer=origin.proposer,
         stage=origin.stage,
-        size=terms(parse_or_raise(choice.text)),
+        size=terms(tree),
         proposals=counts.proposed,
         rejected=counts.rejected,
         duplicates=counts.duplicates,

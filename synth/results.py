@@ -2,12 +2,16 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TypeVar
 
-from grammar.parser import parse_or_raise
+from grammar.errors import InputError
 from interpreter.statistics import bootstrap_ci95
+from synth.heads import head_name
 from synth.library import Library, Run, Score
-from synth.library_rows import BEST_TRIVIAL, Baseline, Choice
-from synth.library_view import terms
+from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts, StoredProposal
+from synth.library_view import program_tree, terms
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,16 @@ def run_results(library: Library, run: Run) -> RunResults:
         if choice.run_id != run.id:
             continue
         score = test_score(library, run, choice)
-        name, baseline = best_trivial(library, run, choice.layer, choice.head)
-        here = counts.heads[choice.layer, choice.head]
+        name, baseline = best_trivial(library, run, choice)
+        here = counts_of(library, counts, choice)
         documents = score.documents
-        origin = library.proposals(run, program_hash=choice.program_hash)[0]
+        origin = origin_of(library, run, choice)
         heads.append(
             HeadResult(
                 layer=choice.layer,
                 head=choice.head,
                 program=choice.text,
-                terms=terms(parse_or_raise(choice.text)),
+                terms=terms(program_tree(library, choice)),
                 iou=score.iou,
                 iou_ci95=bootstrap_ci95(score.iou_per_document),
                 iou_no_sink=score.iou_no_sink,
@@ -92,9 +96,20 @@ def run_results(library: Library, run: Run) -> RunResults:
     )
 
 
+def required(library: Library, found: Found | None, what: str) -> Found:
+    """What was found; InputError where the library lacks it."""
+    if found is None:
+        raise InputError(f"{library.path} lacks a {what}: restore it from a copy")
+    return found
+
+
+def _of(choice: Choice) -> str:
+    return f"of the choice for {head_name(choice.layer, choice.head)}"
+
+
 def test_score(library: Library, run: Run, choice: Choice) -> Score:
     """The choice's score on the test documents of its run."""
-    (score,) = library.scores(
+    scores = library.scores(
         program_hash=choice.program_hash,
         model=choice.model,
         model_revision=choice.model_revision,
@@ -102,14 +117,26 @@ def test_score(library: Library, run: Run, choice: Choice) -> Score:
         head=choice.head,
         texts_sha256=run.texts_sha256,
         split="test",
-    )[-1:]
-    return score
+    )
+    return required(library, scores[-1] if scores else None, f"test score {_of(choice)}")
 
 
-def best_trivial(library: Library, run: Run, layer: int, head: int) -> tuple[str, Baseline]:
+def best_trivial(library: Library, run: Run, choice: Choice) -> tuple[str, Baseline]:
     """The best trivial program's text, and its score on the test documents."""
-    found = library.baselines(run.id, layer, head)
-    (best,) = (b for b in found if b.name == BEST_TRIVIAL and b.split == "test")
-    names = (b.name for b in found if b.name != BEST_TRIVIAL and b.split == "test")
-    values = {b.name: b.iou_per_document for b in found if b.split == "test"}
-    return next(n for n in names if values[n] == best.iou_per_document), best
+    stored = library.baselines(run.id, choice.layer, choice.head)
+    tests = {b.name: b for b in stored if b.split == "test"}
+    best = required(library, tests.pop(BEST_TRIVIAL, None), f"baseline {_of(choice)}")
+    same = (name for name, b in tests.items() if b.iou_per_document == best.iou_per_document)
+    return required(library, next(same, None), f"trivial program {_of(choice)}"), best
+
+
+def counts_of(library: Library, counts: RunCounts, choice: Choice) -> Counts:
+    """What became of a run's proposals for the choice's head."""
+    found = counts.heads.get((choice.layer, choice.head))
+    return required(library, found, f"proposal {_of(choice)}")
+
+
+def origin_of(library: Library, run: Run, choice: Choice) -> StoredProposal:
+    """The run's first proposal of the chosen program."""
+    proposals = library.proposals(run, program_hash=choice.program_hash)
+    return required(library, next(iter(proposals), None), f"proposal {_of(choice)}")

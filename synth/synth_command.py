@@ -59,27 +59,34 @@ def synth(
     "proposed", "rejected", "duplicates", "stage"}], "total": {"proposed", "rejected",
     "duplicates"}, "reject_codes": {code: number}}
     """
+    from interpreter.capture import check_texts
     from interpreter.models import load_model
     from interpreter.texts import load_texts
-    from synth.heads import parse_heads
+    from synth.heads import check_heads, parse_heads
     from synth.library import Library
+    from synth.library_file import check_place
     from synth.pipeline import Settings, synthesize
     from synth.proposers import OutlinesProposer
     from synth.results import run_results
     from synth.tables import print_results
 
+    # What is soon checked comes first, and the library is made when nothing is left to refuse.
+    check_heads(show_prompt or heads)
     loaded_texts = load_texts(texts)
     loaded_texts.split()
+    if show_prompt is None:
+        check_place(path)
     loaded = load_model(model)
     chosen = tuple(parse_heads(show_prompt or heads, loaded.layers, loaded.heads))
+    check_texts(loaded, loaded_texts, max_tokens)
     settings = Settings(heads=chosen, budget=budget, seed=seed, max_tokens=max_tokens)
     if show_prompt is not None:
         from synth.prompt import prompt_for
 
         click.echo(prompt_for(loaded, loaded_texts, chosen, max_tokens).text())
         return
+    writer = OutlinesProposer(proposer or "smollm2-135m")
     with Library.open(path, create=True) as library:
-        writer = OutlinesProposer(proposer or "smollm2-135m")
         run = synthesize(loaded, loaded_texts, writer, library, settings)
         results = run_results(library, run)
     if as_json:
