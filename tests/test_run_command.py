@@ -59,7 +59,7 @@ def test_json(folders: dict[str, str], family: str, tagger: Any) -> None:
     assert set(found) == {*("program", "hash", "sentence", "model", "tokens", "causal", "matrix")}
     assert found["program"] == "1 first + 1 near(noun, 4)"
     assert found["hash"] == content_hash(found["program"])
-    assert found["sentence"].startswith("Half each to the first token and nearby nouns, fading")
+    assert found["sentence"].startswith("Half each to the first token, and nearby nouns, fading")
     assert found["model"] == folder
     assert found["causal"] == (family == "llama")
     (tokens,) = read_tokens([TEXT], tokenizer(), tagger)
