@@ -32,11 +32,14 @@ def double_negation(node: Node) -> Node:
 
 
 def negation_inward(node: Node) -> Node:
-    """not (p or q) = not p and not q;  not (p and q) = not p or not q"""
+    """not (p or q) = not p and not q;  not (p and q) = not p or not q, of plain p and q"""
     if node.op == "not" and node.children[0].op in ("and", "or"):
         inner = node.children[0]
-        op = "or" if inner.op == "and" else "and"
-        return Node(op, *(Node("not", child) for child in inner.children))
+        # An `or` of `and`s would become an `and` of `or`s, which needs one more pair of parentheses
+        # than the grammar may allow.
+        if not any(child.op in ("and", "or") for child in inner.children):
+            op = "or" if inner.op == "and" else "and"
+            return Node(op, *(Node("not", child) for child in inner.children))
     return node
 
 

@@ -83,5 +83,6 @@ class Primitive:
 
 
 def offset(facts: "Facts") -> "Tensor":
-    """[query, key] int64: how far back the key lies from the query."""
-    return facts.position[:, None] - facts.position[None, :]
+    """[query, key] int32: how far back the key lies from the query."""
+    position = facts.position.int()
+    return position[:, None] - position[None, :]

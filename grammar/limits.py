@@ -34,8 +34,8 @@ MAX_PROGRAM_CHARACTERS = 2_000
 MAX_PROGRAM_NODES = 300
 """Nodes in the tree of one program."""
 
-MAX_SEQUENCE_TOKENS = 4_096
+MAX_SEQUENCE_TOKENS = 2_048
 """Tokens of one text in an evaluation."""
 
-MAX_EVALUATION_COST = 4_000_000_000
+MAX_EVALUATION_COST = 500_000_000
 """Element operations that one program may cost on one text (see `interpreter.cost`)."""

@@ -45,7 +45,8 @@ def test_imports_run_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=place)
 def test_imports_are_declared(path: Path) -> None:
-    requirements = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["hub"]
+    extras = PROJECT["optional-dependencies"]
+    requirements = [*PROJECT["dependencies"], *extras["hub"], *extras["plots"]]
     declared = {re.match(r"[\w-]+", line)[0] for line in requirements}  # type: ignore[index]
     known = {*ORDER, *sys.stdlib_module_names}
     distributions = packages_distributions()
