@@ -34,6 +34,18 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# About an hour on each of two cores at the default FUZZ.  lark's strict mode needs interegular,
+# which slows every other use of lark down once it is installed, so it stays beside.
+FUZZ = 1000000
+
+fuzz: .venv/installed-test
+	$(PIP) install -c constraints.txt -e ".[fuzz]"
+	$(PIP) install --target .venv/strict interegular
+	PYTHONPATH=.venv/strict $(BIN)/pytest tests/test_one_grammar.py -k two_readings
+	$(BIN)/python -m tests.fuzz texts --count $(FUZZ)
+	$(BIN)/python -m tests.fuzz programs --count $(FUZZ)
+	$(BIN)/python -m tests.fuzz_coverage --count $(FUZZ)
+
 format: .venv/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .

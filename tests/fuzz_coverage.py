@@ -39,8 +39,9 @@ def main(count: int, seconds: float, seed: int) -> None:
         literals = sorted(set(GRAMMAR.read_text(encoding="utf-8").split('"')[1::2]))
         known = (word for word in literals if word.isascii() and word.isprintable())
         words.write_text("".join(f'"{word}"\n' for word in known if "\\" not in word and word))
-        options = [f"-seed={seed + 1}", f"-dict={words}", "-max_len=300", "-timeout=20"]
-        atheris.Setup(["fuzz", *options, str(corpus)], one_input)
+        # A hang is far longer than a pause of a busy machine.
+        options = [f"-seed={seed + 1}", f"-dict={words}", "-max_len=300", "-timeout=1000"]
+        atheris.Setup(["fuzz", *options, f"-artifact_prefix={folder}/", str(corpus)], one_input)
         atheris.Fuzz()
 
 

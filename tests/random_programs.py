@@ -3,12 +3,13 @@
 `tests.strategies` draws the same things with hypothesis, which shrinks what it finds.
 """
 
+from collections.abc import Callable
 from random import Random
 
 from grammar import limits
 from grammar.primitives import PRIMITIVES, Kind, Parameter, Primitive
 from grammar.token_facts import UNIVERSAL_POS, Token
-from grammar.tree import CONNECTIVES, Node
+from grammar.tree import Node
 from tests.strategies import ROLES, TEXTS, WORDS
 
 CLASSES = [p for p in PRIMITIVES.values() if p.kind is Kind.TOKEN_CLASS]
@@ -42,13 +43,25 @@ def _primitive(rng: Random, primitive: Primitive, depth: int) -> Node:
 def random_predicate(
     rng: Random, depth: int = limits.MAX_NESTING, kinds: Kinds = (CLASSES, RELATIONS)
 ) -> Node:
-    """A predicate of at most `depth` connectives inside each other, `not` apart."""
-    shape = rng.choice(("atom", "atom", "not", *(CONNECTIVES if depth else ())))
-    if shape in ("atom", "not"):
-        atom = _primitive(rng, rng.choice(rng.choice(kinds)), depth)
-        return Node("not", atom) if shape == "not" else atom
-    count = _few(rng, limits.MAX_OPERANDS, 2) if shape in ("and", "or") else 1
-    return Node(shape, *(random_predicate(rng, depth - 1, kinds) for _ in range(count)))
+    """A predicate as the grammar says it: `or` over `and` over `not`, nested `depth` deep."""
+    return _joined(rng, "or", lambda: _joined(rng, "and", lambda: _operand(rng, depth, kinds)))
+
+
+def _joined(rng: Random, op: str, operand: Callable[[], Node]) -> Node:
+    count = rng.randint(2, limits.MAX_OPERANDS) if rng.random() < 0.15 else 1
+    operands = [operand() for _ in range(count)]
+    return operands[0] if count == 1 else Node(op, *operands)
+
+
+def _operand(rng: Random, depth: int, kinds: Kinds) -> Node:
+    chance = rng.random()
+    if not depth or chance < 0.7:
+        found = _primitive(rng, rng.choice(rng.choice(kinds)), depth)
+    elif chance < 0.85:
+        found = Node(rng.choice(("after", "before")), random_predicate(rng, depth - 1, kinds))
+    else:
+        found = random_predicate(rng, depth - 1, kinds)
+    return Node("not", found) if rng.random() < 0.25 else found
 
 
 def _selection(rng: Random) -> Node:

@@ -1,5 +1,6 @@
 """Hypothesis strategies: random programs from the declarations, random token facts."""
 
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from grammar import limits
@@ -33,19 +34,30 @@ def predicates(
     depth: int = limits.MAX_NESTING,
     kinds: tuple[Kind, ...] = (Kind.TOKEN_CLASS, Kind.RELATION),
 ) -> Node:
-    """A predicate; boolean operands under `and` and `or` use one level of nesting."""
-    shapes = ["atom", "atom", "not", *(["and", "or", "after", "before"] if depth else [])]
+    """A predicate as the grammar says it: `or` over `and` over `not`, nested `depth` deep."""
+    most = st.sampled_from([1, 1, 1, 1, 2, limits.MAX_OPERANDS])
+    alternatives = [
+        _joined("and", [draw(_operands(depth, kinds)) for _ in range(draw(most))])
+        for _ in range(draw(most))
+    ]
+    return _joined("or", alternatives)
+
+
+def _joined(op: str, operands: list[Node]) -> Node:
+    return operands[0] if len(operands) == 1 else Node(op, *operands)
+
+
+@st.composite
+def _operands(draw: st.DrawFn, depth: int, kinds: tuple[Kind, ...]) -> Node:
+    shapes = ["atom", "atom", "atom", *(["after", "before", "group"] if depth else [])]
     shape = draw(st.sampled_from(shapes))
     if shape == "atom":
         primitive = draw(_named(kinds))
-        return Node(primitive.name, *_arguments(draw, primitive, depth))
-    if shape == "not":
-        primitive = draw(_named(kinds))
-        return Node("not", Node(primitive.name, *_arguments(draw, primitive, depth)))
-    inner = predicates(depth - 1, kinds)
-    if shape in ("after", "before"):
-        return Node(shape, draw(inner))
-    return Node(shape, *draw(st.lists(inner, min_size=2, max_size=limits.MAX_OPERANDS)))
+        found = Node(primitive.name, *_arguments(draw, primitive, depth))
+    else:
+        found = draw(predicates(depth - 1, kinds))
+        found = found if shape == "group" else Node(shape, found)
+    return Node("not", found) if draw(st.booleans()) else found
 
 
 @st.composite
@@ -81,7 +93,10 @@ def programs(draw: st.DrawFn) -> Node:
         st.builds(lambda g, m: Node("when", g, m), guard, mixtures()),
         max_size=draw(st.sampled_from([0, 0, 1, limits.MAX_GUARDS])),
     )
-    return Node("program", *draw(whens), draw(mixtures()))
+    program = Node("program", *draw(whens), draw(mixtures()))
+    # Its canonical form, with negations moved inward, is then within the limits too.
+    assume(program.size <= limits.MAX_PROGRAM_NODES // 2)
+    return program
 
 
 TEXTS = ("the", "The", "dog", ",", ".", "!?", '"', "-", "(", "\n", "\n\n", "7th", "Lily", ":", "x")

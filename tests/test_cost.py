@@ -5,16 +5,18 @@ import torch
 from hypothesis import given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from experiments.worst_case import candidates
 from grammar import limits
 from grammar.canonical import canonical
 from grammar.errors import InputError
-from grammar.parser import parse_or_raise
+from grammar.parser import parse, parse_or_raise
 from grammar.primitives import PRIMITIVES, Primitive
 from grammar.token_facts import Token
 from grammar.tree import Node
 from interpreter.cost import check_cost, program_cost
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
+from tests.fuzz import examples
 from tests.strategies import programs
 
 N = 24
@@ -81,18 +83,30 @@ def test_shared_parts_are_counted_once() -> None:
 def test_too_costly() -> None:
     costly = parse_or_raise("; ".join(f"when {c}: {part_sum(c)}" for c in GUARDS) + "; first")
     check_cost(costly, 100)
-    with pytest.raises(InputError, match=r"too_costly: [0-9,]+ operations on a text of 4,096"):
+    with pytest.raises(InputError, match=r"too_costly: [0-9,]+ operations on a text of 2,048"):
         check_cost(costly, limits.MAX_SEQUENCE_TOKENS)
 
 
-def test_no_program_that_fits_the_limits_is_too_costly_for_1024_tokens() -> None:
-    """The dearest nodes there are, as many as the limit on nodes allows."""
-    dearest = max(PRIMITIVES.values(), key=lambda p: p.cost)
-    one_logit = parse_or_raise(f"score(1.0 {dearest.example})")
-    most = program_cost(one_logit, 1024) * limits.MAX_PROGRAM_NODES // (one_logit.size - 2)
-    assert most < limits.MAX_EVALUATION_COST
+def test_nothing_that_people_write_is_too_costly() -> None:
+    """Every example at 1,024 tokens, and all of a mixture's parts fading, at the longest text."""
+    for text in examples():
+        tree = parse(text)
+        if isinstance(tree, Node):
+            check_cost(tree, 1024)
+    faded = " + ".join(f"{k} near({c}, {k})" for k, c in enumerate(CLASSES, 1))
+    check_cost(parse_or_raise(f"{faded} + 1 first + 1 self"), limits.MAX_SEQUENCE_TOKENS)
 
 
+def test_the_worst_programs_are_allowed_and_no_longer_one_is() -> None:
+    worst = list(candidates(1024))
+    assert len(worst) > 10
+    for text in worst:
+        check_cost(parse_or_raise(text), 1024)
+    assert max(program_cost(parse_or_raise(t), 1024) for t in worst) > 0.95 * MAX_COST
+
+
+MAX_COST = limits.MAX_EVALUATION_COST
+CLASSES = ("noun", "verb", "name", "stop", "content", "comma")
 GUARDS = ("noun", "verb", "name", "stop")
 
 

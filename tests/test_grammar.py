@@ -41,6 +41,11 @@ def test_examples_are_canonical(primitive) -> None:
         ("not not_noun", None),
         ("not (noun or verb)", "not noun and not verb"),
         ("verb or noun or verb", "noun or verb"),
+        # Negated inward, the group would need parentheses inside its parentheses.
+        (
+            "name and not (name and noun or verb) and noun",
+            "name and not (name and noun or verb) and noun",
+        ),
         ("noun or noun and verb", "noun"),
         ("noun or not noun", "any"),
         ("recent(any, 3)", "back(3)"),

@@ -15,6 +15,7 @@ from lark import Lark
 from lark.exceptions import UnexpectedInput
 from llguidance import LLMatcher, LLTokenizer
 
+from grammar import limits
 from grammar.grammar_file import BEYOND_ASCII, PATH
 from grammar.printer import to_text
 from tests.fuzz import examples, random_texts
@@ -159,3 +160,23 @@ def test_words_at_the_edges_of_what_a_word_may_hold() -> None:
 )
 def test_lark_finds_no_two_readings() -> None:
     Lark(GRAMMAR, parser="lalr", strict=True)
+
+
+def longest(symbol: str, name_of: dict[str, int]) -> int:
+    """Characters of the longest text of a rule or terminal; no rule leads back to itself."""
+    if symbol not in name_of:
+        choices = [r.expansion for r in lark().rules if r.origin.name == symbol]
+        name_of[symbol] = max(sum(longest(s.name, name_of) for s in c) for c in choices)
+    return name_of[symbol]
+
+
+def test_every_program_ends() -> None:
+    """The grammar's own bound is far off; `limits.MAX_PROGRAM_CHARACTERS` cuts before it.
+
+    A grammar without memory cannot count the characters of all parts together, and bounds on
+    each that keep every sum under the limit would forbid most programs that people write.  What
+    is grammatical and too long is rejected as `too_long`, like any other mistake.
+    """
+    widths = {t.name: int(t.pattern.max_width) for t in lark().terminals}
+    assert longest("start", widths) == 1_110_077
+    assert longest("selection", widths) > limits.MAX_PROGRAM_CHARACTERS
