@@ -14,7 +14,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 
-.PHONY: demo picture test lint format clean
+.PHONY: demo picture test fuzz lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -34,7 +34,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# About an hour on each of two cores at the default FUZZ.  lark's strict mode needs interegular,
+# About an hour.  More with FUZZ=10000000.  lark's strict mode needs interegular,
 # which slows every other use of lark down once it is installed, so it stays beside.
 FUZZ = 1000000
 
