@@ -124,6 +124,14 @@ class Run:
         self.findings: list[dict[str, str]] = []
         self._start = time.monotonic()
 
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> bool:
+        """What was tried until an interruption counts too."""
+        self.write()
+        return kind is KeyboardInterrupt
+
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._start
@@ -168,12 +176,11 @@ SEED = click.option("--seed", default=0, show_default=True)
 @SEED
 def texts(count: int, seconds: float, seed: int) -> None:
     """Parse mutated programs."""
-    run = Run("texts", "parser on mutated programs", seed)
-    for text in random_texts(Random(seed)):
-        run.guarded(text, attack_parser, text, run.tried)
-        if run.tried["executions"] >= count or run.seconds > seconds:
-            break
-    run.write()
+    with Run("texts", "parser on mutated programs", seed) as run:
+        for text in random_texts(Random(seed)):
+            run.guarded(text, attack_parser, text, run.tried)
+            if run.tried["executions"] >= count or run.seconds > seconds:
+                break
 
 
 @main.command()
@@ -182,15 +189,14 @@ def texts(count: int, seconds: float, seed: int) -> None:
 @SEED
 def programs(count: int, seconds: float, seed: int) -> None:
     """Evaluate random programs with both evaluators."""
-    run = Run("programs", "random programs under both evaluators", seed)
     number = 0
-    while run.tried["programs"] < count and run.seconds < seconds:
-        rng = Random(f"{seed} {number}")
-        run.guarded(f"batch {number}", attack_evaluators, rng, PROGRAMS_PER_BATCH)
-        number += 1
-        run.tried["programs"] += PROGRAMS_PER_BATCH
-        run.tried["evaluations"] += 2 * 2 * PROGRAMS_PER_BATCH
-    run.write()
+    with Run("programs", "random programs under both evaluators", seed) as run:
+        while run.tried["programs"] < count and run.seconds < seconds:
+            rng = Random(f"{seed} {number}")
+            run.guarded(f"batch {number}", attack_evaluators, rng, PROGRAMS_PER_BATCH)
+            number += 1
+            run.tried["programs"] += PROGRAMS_PER_BATCH
+            run.tried["evaluations"] += 2 * 2 * PROGRAMS_PER_BATCH
 
 
 if __name__ == "__main__":
