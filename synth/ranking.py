@@ -9,6 +9,7 @@ from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
 from interpreter import scores
 from interpreter.capture import Captured, Head
+from interpreter.cost import check_cost
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
 from synth.library import Baseline, Choice, Library, Run, Score, StoredExample
@@ -30,16 +31,22 @@ class Scorer:
         self.evaluator = Evaluator(patterns.facts())
         self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
 
+    def matrices(self, text: str) -> Tensor:
+        """[text, query, key] float32; InputError for no program, or one that costs too much."""
+        tree = parse_or_raise(text)
+        check_cost(tree, max(map(len, self.patterns.tokens)))
+        return self.evaluator.matrices(tree)
+
     def ious(self, text: str) -> Tensor:
         """[text, head] float32: IoU of one program with every captured head."""
-        matrices = self.evaluator.matrices(parse_or_raise(text))
+        matrices = self.matrices(text)
         return scores.iou(self.patterns.attention, matrices[:, None])
 
     def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
         """All scores of one program on one head; `about` holds model, revision and texts."""
         index = self.patterns.heads.index(head)
         real = self.patterns.attention[:, index]
-        predicted = self.evaluator.matrices(parse_or_raise(text))
+        predicted = self.matrices(text)
         ious = scores.iou(real, predicted)
         error = scores.output_error(real, predicted, self.patterns.values[:, index])
         return Score(
@@ -62,7 +69,7 @@ class Scorer:
     def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
         """The first texts with the head's pattern and the program's, cut to be looked at."""
         real = self.patterns.head(head)
-        predicted = self.evaluator.matrices(parse_or_raise(text))
+        predicted = self.matrices(text)
         found = []
         for number, tokens in enumerate(self.patterns.tokens[:SHOWN_TEXTS]):
             n = min(len(tokens), SHOWN_TOKENS)
