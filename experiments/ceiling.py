@@ -1,6 +1,6 @@
 """How far the primitives could reach: all of them at once, with freely fitted weights, per head.
 
-    python -m experiments.ceiling --texts stories.jsonl --json results/ceiling.json
+    python -m experiments.ceiling --texts stories --json ceiling.json
 
 Every head gets g * score + (1 - g) * mixture over all features, fitted by gradient to IoU on the
 train documents, with its own weights for each kind of query token (what guards can do).  The
@@ -33,6 +33,7 @@ from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import load_texts
 from synth.growing import predicate_of
+from synth.heads import parse_heads
 
 GUARDS = ("newline", "stop", "punctuation", "noun or name", "verb or auxiliary", "content")
 """Kinds of query tokens; the first that holds counts, all others are one more kind."""
@@ -190,6 +191,7 @@ def fit(packed: Packed, target: Tensor, penalty: float) -> Weights:
 @click.option("--other-texts", multiple=True, help="Other texts, scored with the same weights.")
 @click.option("--max-tokens", default=96, show_default=True)
 @click.option("--limit", default=100, show_default=True, help="At most so many documents.")
+@click.option("--heads", "selected", default="all", show_default=True, help="all, or L3H5,L4H0-8.")
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Where the results go.")
 def ceiling(
     model: str,
@@ -197,13 +199,14 @@ def ceiling(
     other_texts: Sequence[str],
     max_tokens: int,
     limit: int,
+    selected: str,
     output: Path | None,
 ) -> None:
     """Fit all primitives freely to every head, and report IoU on held-out documents."""
     started = time.monotonic()
     torch.manual_seed(0)
     loaded = load_model(model)
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = parse_heads(selected, loaded.layers, loaded.heads)
     source = load_texts(texts, limit)
     captured = {n: capture(loaded, t, heads, max_tokens) for n, t in source.split().items()}
     for name in other_texts:
