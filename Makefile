@@ -34,7 +34,7 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# About an hour.  More with FUZZ=10000000.  lark's strict mode needs interegular,
+# Long: FUZZ texts or programs for each run.  lark's strict mode needs interegular,
 # which slows every other use of lark down once it is installed, so it stays beside.
 FUZZ = 1000000
 

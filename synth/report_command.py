@@ -12,6 +12,7 @@ from grammar.english import sentence
 from grammar.errors import InputError
 from interpreter.statistics import bootstrap_ci95
 from synth.library import Choice, Library, Run
+from synth.library_command import library_option
 from synth.library_rows import Row, RunCounts
 from synth.library_view import program_tree, terms
 from synth.report import Example, HeadEntry, ReportData, render_report
@@ -19,14 +20,7 @@ from synth.results import best_trivial, counts_of, origin_of, required, test_sco
 
 
 @click.command(epilog="Example: headscript report --library heads.sqlite -o heads.html")
-@click.option(
-    "--library",
-    "path",
-    type=click.Path(path_type=Path),
-    default="headscript.sqlite",
-    show_default=True,
-    help="The library file.",
-)
+@library_option
 @click.option("--model", help="The model to show, where the library holds several.")
 @click.option(
     "-o",

@@ -6,20 +6,14 @@ from typing import Any
 
 import click
 
+from synth.library_command import library_option
 from synth.tables import print_scores
 
 
 @click.command(
     epilog="Example: headscript score --library heads.sqlite --model smollm2-135m --texts my.jsonl"
 )
-@click.option(
-    "--library",
-    "path",
-    type=click.Path(path_type=Path),
-    default="headscript.sqlite",
-    show_default=True,
-    help="The library file.",
-)
+@library_option
 @click.option("--model", default="smollm2-135m", show_default=True, help="Name, hub id or folder.")
 @click.option(
     "--texts",
