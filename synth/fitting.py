@@ -1,22 +1,20 @@
 """Fits a program's constants to one head by gradient, then rounds and prunes.
 
-The evaluator is differentiable in weights and logits.  Weights are a softmax of free numbers;
-the loss is 1 - IoU, whose subgradient is that of the minimum.  What is returned is a canonical
+The loss is 1 - IoU, whose subgradient is that of the minimum.  What is returned is a canonical
 program with whole-number weights, so its score is that of the text that is stored.
 """
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from grammar import limits
 from grammar.canonical import FIRST, canonical
 from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
+from synth.constants import Constants, Features
 
 STEPS = 80
 STEPS_AFTER_PRUNING = 25
@@ -25,29 +23,6 @@ STEPS_AFTER_PRUNING = 25
 LEARNING_RATE = 0.15
 WORTH = 0.002
 """IoU on the fitting texts that a part must add to stay in the program."""
-
-
-@dataclass
-class _Term:
-    """A part of a mixture: fixed shares, or a score whose logits are fitted too."""
-
-    node: Node
-    shares: Tensor | None
-    """[text, query, key]."""
-    logits: Tensor
-    weights: list[Tensor]
-
-
-@dataclass
-class _Rule:
-    condition: Node | None
-    rows: Tensor
-    """[text, query, 1]: the rows that this rule decides, 1.0 or 0.0."""
-    free: Tensor
-    """[part]: the weights are its softmax."""
-    terms: list[_Term]
-    fixed: Tensor
-    """[part, text, query, key]: the parts without constants of their own, on the rule's rows."""
 
 
 class Fitter:
@@ -69,20 +44,32 @@ class Fitter:
         return self._pruned(fitted, target)
 
     def _fit_constants(self, program: Node, target: Tensor, steps: int = STEPS) -> Node:
-        rules = self._rules(program)
-        constants = [rule.free for rule in rules]
-        constants += [t.logits for rule in rules for t in rule.terms if t.shares is None]
-        if len(constants) == 1 and len(rules[0].terms) == 1:
-            return canonical(_rounded(rules))
-        for constant in constants:
-            constant.requires_grad_(True)
-        optimizer = torch.optim.Adam(constants, lr=LEARNING_RATE)
+        constants = Constants(self._plain(program))
+        if constants.settled:
+            return canonical(constants.rounded())
+        features = Features(constants, self._evaluator)
+        for tensor in constants.tensors:
+            tensor.requires_grad_(True)
+        optimizer = torch.optim.Adam(constants.tensors, lr=LEARNING_RATE)
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = 1 - iou(target, self._matrices(rules)).mean()
+            loss = 1 - iou(target, features.matrices(constants)).mean()
             loss.backward()
             optimizer.step()
-        return canonical(_rounded(rules))
+        return canonical(constants.rounded())
+
+    def _plain(self, program: Node) -> Node:
+        """With `first` for what finds nothing in any text: it says no more, and reads better."""
+        if program.op == "part":
+            weight, term = cast(tuple[int, Node], program.args)
+            if term.op != "score" and torch.equal(
+                self._evaluator.shares(term), self._evaluator.sink
+            ):
+                return Node("part", weight, FIRST)
+            return program
+        if program.op in ("program", "when", "mixture"):
+            return Node(program.op, *(self._plain(child) for child in program.children))
+        return program
 
     def _pruned(self, program: Node, target: Tensor) -> Node:
         """Drops the part that costs least, again and again, while it costs less than `WORTH`."""
@@ -97,72 +84,6 @@ class Fitter:
             if score < best - WORTH:
                 return program
             program, best = candidate, max(best, score)
-
-    def _rules(self, program: Node) -> list[_Rule]:
-        rules = []
-        undecided = self._evaluator.facts.real.float()[:, :, None]
-        for child in program.children:
-            condition, mixture = child.children if child.op == "when" else (None, child)
-            rows = undecided
-            if condition is not None:
-                rows = undecided * self._evaluator.guard(condition)[:, :, None]
-            undecided = undecided - rows
-            parts = [cast(tuple[int, Node], part.args) for part in mixture.children]
-            weights = torch.tensor([float(weight) for weight, _ in parts])
-            terms = [self._term(node) for _, node in parts]
-            shares = [
-                torch.zeros_like(self._evaluator.sink) if t.shares is None else t.shares
-                for t in terms
-            ]
-            fixed = torch.stack(shares) * rows
-            rules.append(_Rule(condition, rows, (weights / weights.sum()).log(), terms, fixed))
-        return rules
-
-    def _term(self, node: Node) -> _Term:
-        if node.op != "score":
-            shares = self._evaluator.shares(node)
-            # What finds nothing in any of the texts says no more than `first`, and reads worse.
-            plain = FIRST if torch.equal(shares, self._evaluator.sink) else node
-            return _Term(plain, shares, torch.empty(0), [])
-        tenths = [cast(int, logit.args[0]) for logit in node.children]
-        weights = [self._evaluator.weights(logit.children[0]) for logit in node.children]
-        return _Term(node, None, torch.tensor(tenths) / 10, weights)
-
-    def _matrices(self, rules: list[_Rule]) -> Tensor:
-        return sum((self._mixture(rule) for rule in rules), torch.zeros(()))
-
-    def _mixture(self, rule: _Rule) -> Tensor:
-        weights = torch.softmax(rule.free, 0)
-        result: Tensor = torch.tensordot(weights, rule.fixed, dims=1)
-        for weight, term in zip(weights, rule.terms, strict=True):
-            if term.shares is None:
-                score = self._evaluator.softmax(term.logits, term.weights)
-                result = result + weight * score * rule.rows
-        return result
-
-
-def _rounded(rules: list[_Rule]) -> Node:
-    """The program with weights in whole percent and logits in tenths."""
-    nodes = []
-    for rule in rules:
-        percent = (100 * torch.softmax(rule.free.detach(), 0)).round().int().tolist()
-        parts = [
-            Node("part", min(weight, limits.MAX_NUMBER), _rounded_term(term))
-            for weight, term in zip(percent, rule.terms, strict=True)
-            if weight > 0
-        ]
-        mixture = Node("mixture", *parts)
-        nodes.append(mixture if rule.condition is None else Node("when", rule.condition, mixture))
-    return Node("program", *nodes)
-
-
-def _rounded_term(term: _Term) -> Node:
-    if term.shares is not None:
-        return term.node
-    most = round(10 * limits.MAX_LOGIT)
-    tenths = (10 * term.logits.detach()).round().clamp(-most, most).int().tolist()
-    logits = zip(tenths, term.node.children, strict=True)
-    return Node("score", *(Node("logit", t, logit.children[0]) for t, logit in logits))
 
 
 def _without_one_part(program: Node) -> list[Node]:

@@ -12,6 +12,7 @@ from interpreter.facts import make_facts
 from interpreter.scores import iou
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
+from synth.constants import Constants, Features
 from synth.fitting import Fitter
 from synth.growing import Grower, pool_of
 from tests.tiny_models import tokenizer
@@ -69,6 +70,7 @@ def test_growing_finds_the_missing_part(evaluator: Evaluator) -> None:
 
 def test_gradient_path_and_evaluator_agree(evaluator: Evaluator) -> None:
     tree = program("when stop: 3 first + 1 self; 50 first + 50 score(1.5 noun - 0.5 distance(any))")
-    fitter = Fitter(evaluator)
-    torch.testing.assert_close(fitter._matrices(fitter._rules(tree)), evaluator.matrices(tree))
+    constants = Constants(tree)
+    found = Features(constants, evaluator).matrices(constants)
+    torch.testing.assert_close(found, evaluator.matrices(tree))
     assert iou(evaluator.matrices(tree), evaluator.matrices(tree)).min() > 0.9999
