@@ -83,6 +83,5 @@ class Primitive:
 
 
 def offset(facts: "Facts") -> "Tensor":
-    """[query, key] int32: how far back the key lies from the query."""
-    position = facts.position.int()
-    return position[:, None] - position[None, :]
+    """[batch or 1, query, key] int32: how far back the key lies from the query."""
+    return facts.query.int()[:, :, None] - facts.position.int()

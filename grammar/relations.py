@@ -22,7 +22,7 @@ def _same(
 
     def same_tensor(facts: "Facts") -> "Tensor":
         ids: Tensor = tensor(facts)
-        return (ids[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, None, :]
+        return (facts.at_query(ids)[:, :, None] == ids[:, None, :]) & (ids >= 0)[:, None, :]
 
     return Primitive(
         name,
@@ -46,7 +46,7 @@ RELATIONS = (
         "the query itself",
         "self",
         scalar=lambda tokens, i, j: i == j,
-        tensor=lambda facts: (offset(facts) == 0)[None],
+        tensor=lambda facts: offset(facts) == 0,
         cost=2,
     ),
     Primitive(
@@ -56,7 +56,7 @@ RELATIONS = (
         "the {nth}previous token",
         "back(1)",
         scalar=lambda tokens, i, j, k: i - j == k,
-        tensor=lambda facts, k: (offset(facts) == k)[None],
+        tensor=lambda facts, k: offset(facts) == k,
         parameters=(Parameter.NUMBER,),
         cost=2,
     ),
@@ -67,7 +67,7 @@ RELATIONS = (
         "the {nth}next token",
         "ahead(1)",
         scalar=lambda tokens, i, j, k: j - i == k,
-        tensor=lambda facts, k: (offset(facts) == -k)[None],
+        tensor=lambda facts, k: offset(facts) == -k,
         parameters=(Parameter.NUMBER,),
         cost=2,
         looks_ahead=True,
@@ -79,7 +79,7 @@ RELATIONS = (
         "token(s) at most {k} away",
         "within(8)",
         scalar=lambda tokens, i, j, k: abs(i - j) <= k,
-        tensor=lambda facts, k: (offset(facts).abs() <= k)[None],
+        tensor=lambda facts, k: offset(facts).abs() <= k,
         parameters=(Parameter.NUMBER,),
         cost=3,
     ),
@@ -133,8 +133,8 @@ RELATIONS = (
         "governor",
         scalar=lambda tokens, i, j: 0 <= tokens[i].governor == tokens[j].word_index,
         tensor=lambda facts: (
-            (facts.governor[:, :, None] == facts.word_index[:, None, :])
-            & (facts.governor >= 0)[:, :, None]
+            (facts.at_query(facts.governor)[:, :, None] == facts.word_index[:, None, :])
+            & (facts.at_query(facts.governor) >= 0)[:, :, None]
         ),
         cost=2,
     ),
@@ -146,7 +146,7 @@ RELATIONS = (
         "dependent",
         scalar=lambda tokens, i, j: 0 <= tokens[j].governor == tokens[i].word_index,
         tensor=lambda facts: (
-            (facts.word_index[:, :, None] == facts.governor[:, None, :])
+            (facts.at_query(facts.word_index)[:, :, None] == facts.governor[:, None, :])
             & (facts.governor >= 0)[:, None, :]
         ),
         cost=2,

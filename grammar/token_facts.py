@@ -42,7 +42,8 @@ class TensorFacts(Protocol):
     """The same facts for a batch of texts, as tensors; the padding is on the right.
 
     All fields but the last three are [batch, tokens], int64 or bool.  Identifiers are equal
-    exactly where the strings are, and negative where there is none.
+    exactly where the strings are, and negative where there is none.  The queries are all tokens
+    or some of them.
     """
 
     token_id: "Tensor"
@@ -60,7 +61,12 @@ class TensorFacts(Protocol):
     special: "Tensor"
     capital: "Tensor"
     position: "Tensor"  # [tokens] int64: 0, 1, 2, ...
-    visible: "Tensor"  # [batch, tokens, tokens] bool: may query i look at key j?
+    query: "Tensor"  # [batch or 1, queries] int64: the positions of the queries
+    visible: "Tensor"  # [batch, queries, tokens] bool: may query i look at key j?
+
+    def at_query(self, values: "Tensor") -> "Tensor":
+        """[batch, queries] of [batch, tokens]: the values at the queries."""
+        ...
 
     def text_in(self, characters: str) -> "Tensor":
         """[batch, tokens] bool: the token's text is not empty and made of these characters."""

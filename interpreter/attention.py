@@ -17,9 +17,14 @@ from grammar.errors import InputError
 
 NAME = "headscript"
 
-Handler = Callable[[nn.Module, int, Tensor, Tensor], Tensor]
-"""(module, layer, weights [batch, head, query, key], value [batch, head, key, head size]) ->
-the weights to go on with.  Keys and values of grouped heads are already repeated."""
+Handler = Callable[[nn.Module, int, Tensor, Tensor, Tensor], Tensor]
+"""(module, layer, weights [batch, head, query, key], value [batch, head, key, head size],
+visible [batch or 1, 1, query, key] bool: may the query see the key?) -> the weights to go on with.
+Keys and values of grouped heads are already repeated.  With a cache there are fewer queries than
+keys, and a sliding-window layer may hold its latest keys alone."""
+
+_UNKNOWN = ("softcap", "s_aux", "position_bias")
+"""Options that change the weights in ways that are not followed here."""
 
 
 def _attend(
@@ -30,18 +35,25 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    **_: Any,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Eager attention, in the arithmetic of transformers' own, with the handler in its midst."""
+    for name in _UNKNOWN:
+        if options.get(name) is not None:
+            raise InputError(
+                f"{type(module).__name__} changes its attention by {name}, which is not supported"
+            )
     groups = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(groups, dim=1) if groups > 1 else x for x in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     logits = query @ key.transpose(-1, -2) * scale
+    visible = torch.ones_like(logits[:1, :1], dtype=torch.bool)
     if attention_mask is not None:
         logits = logits + attention_mask
+        visible = attention_mask > torch.finfo(attention_mask.dtype).min / 2
     weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
     layer = module.layer_idx
-    weights = handler(module, int(layer), weights, value)  # type: ignore[arg-type]
+    weights = handler(module, int(layer), weights, value, visible)  # type: ignore[arg-type]
     return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
@@ -49,9 +61,15 @@ def _attend(
 def handled(model: PreTrainedModel, handler: Handler) -> Iterator[None]:
     """Within this context every attention layer of the model passes its weights to the handler.
 
-    InputError for a model whose attention implementation can't be chosen.
+    InputError for a model whose attention implementation can't be chosen, and inside another such
+    context of the same model.
     """
     before = model.config._attn_implementation
+    if before == NAME:
+        raise InputError(
+            f"the attention of this {type(model).__name__} is already being read or replaced: "
+            "leave that `with` block first"
+        )
 
     def attend(module: nn.Module, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
         return _attend(handler, module, *args, **options)

@@ -106,7 +106,9 @@ def _capture_batch(
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]
 
-    def keep(module: nn.Module, layer: int, weights: Tensor, value: Tensor) -> Tensor:
+    def keep(
+        module: nn.Module, layer: int, weights: Tensor, value: Tensor, _visible: Tensor
+    ) -> Tensor:
         wanted = [(k, head) for k, (at, head) in enumerate(heads) if at == layer]
         if wanted:
             turned = projected_values(output_projection(loaded.model, module), value)

@@ -24,7 +24,7 @@ class Evaluator:
         self._shares: dict[Node, Tensor] = {}
         self.sink = torch.zeros_like(facts.visible, dtype=torch.float32)
         self.sink[:, :, 0] = 1.0
-        self.sink *= facts.real[:, :, None]
+        self.sink *= facts.at_query(facts.real)[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
         """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
@@ -38,7 +38,8 @@ class Evaluator:
     def guard(self, condition: Node) -> Tensor:
         """[batch, query] bool: the predicate, held against the query token itself."""
         pairs = self._predicate(condition).expand_as(self.facts.visible)
-        return torch.diagonal(pairs, dim1=1, dim2=2)
+        query = self.facts.query.expand(pairs.shape[:2])
+        return pairs.gather(2, query[:, :, None])[:, :, 0]
 
     def shares(self, term: Node) -> Tensor:
         """[batch, query, key] float32: what a selection or score gives each key; rows sum to 1.

@@ -14,7 +14,9 @@ class Facts:
     """Tensors about a batch of texts, padded on the right.
 
     Fields are [batch, tokens], int64 identifiers or bool, but for `position` [tokens] int64,
-    `real` [batch, tokens] bool (not padding) and `visible` [batch, query, key] bool.
+    `query` [batch or 1, queries] int64 (the positions of the tokens that ask: all of them, or of
+    each text the last), `real` [batch, tokens] bool (not padding) and `visible`
+    [batch, queries, key] bool.
     Identifiers are equal exactly where the strings are; -1 stands for none, and for padding.
     """
 
@@ -33,6 +35,7 @@ class Facts:
     special: Tensor
     capital: Tensor
     position: Tensor
+    query: Tensor
     real: Tensor
     visible: Tensor
     lengths: list[int]
@@ -41,6 +44,10 @@ class Facts:
     _texts: list[str] = field(repr=False)
     _words: dict[str, int] = field(repr=False)
     _roles: dict[str, int] = field(repr=False)
+
+    def at_query(self, values: Tensor) -> Tensor:
+        """[batch, queries] of [batch, tokens]: the values at the queries."""
+        return values.gather(1, self.query.expand(len(values), -1))
 
     def _where_text(self, holds: Callable[[str], bool]) -> Tensor:
         """[batch, tokens] bool: a property of the token's text, asked once per distinct text."""
@@ -69,9 +76,16 @@ class Facts:
 
 
 def make_facts(
-    batch: Sequence[Sequence[Token]], *, causal: bool, device: torch.device | str = "cpu"
+    batch: Sequence[Sequence[Token]],
+    *,
+    causal: bool,
+    last: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Facts:
-    """The facts of a batch of texts, each a list of at least one token."""
+    """The facts of a batch of texts, each a list of at least one token.
+
+    With `last` only the last token of each text asks, so that programs give one row for it.
+    """
     lengths = [len(tokens) for tokens in batch]
     width = max(lengths)
 
@@ -94,9 +108,10 @@ def make_facts(
     pos_index = {pos: i for i, pos in enumerate(UNIVERSAL_POS)}
     position = torch.arange(width, device=device)
     real = position[None, :] < torch.tensor(lengths, device=device)[:, None]
-    visible = real[:, None, :] & real[:, :, None]
+    query = torch.tensor(lengths, device=device)[:, None] - 1 if last else position[None]
+    visible = real[:, None, :] & real.gather(1, query.expand(len(batch), -1))[:, :, None]
     if causal:
-        visible = visible & (position[None, None, :] <= position[None, :, None])
+        visible = visible & (position <= query[:, :, None])
     return Facts(
         token_id=padded(lambda t: t.token_id, -1),
         word=word,
@@ -113,6 +128,7 @@ def make_facts(
         special=padded(lambda t: t.special, False),
         capital=padded(lambda t: t.text[:1].isupper(), False),
         position=position,
+        query=query,
         real=real,
         visible=visible,
         lengths=lengths,

@@ -105,7 +105,8 @@ def load_spacy() -> "Language":
     import spacy
 
     installed = importlib.util.find_spec(TAGGER) is not None
-    return spacy.load(TAGGER if installed else fetch(TAGGER))
+    # Names of persons and places are no facts here, and finding them takes time.
+    return spacy.load(TAGGER if installed else fetch(TAGGER), exclude=["ner"])
 
 
 def _find(name: str) -> _Source:

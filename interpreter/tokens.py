@@ -42,6 +42,19 @@ class _Word:
 _NO_WORD = _Word()
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A text as a model reads it: for each token its id, its characters, and whether it is special.
+
+    `text` is what the tokens cover: no fact comes from text that the model does not see.
+    """
+
+    text: str
+    ids: list[int]
+    spans: list[Span]
+    special: list[bool]
+
+
 def read_tokens(
     texts: Sequence[str],
     tokenizer: "PreTrainedTokenizerBase",
@@ -50,52 +63,59 @@ def read_tokens(
 ) -> list[list[Token]]:
     """The tokens of each text, cut to `max_tokens`, as the model's tokenizer makes them.
 
-    The tagger reads only the characters that the kept tokens cover, so that no fact comes from
-    text that the model does not see.  InputError where these are too many for the tagger.
+    InputError where their characters are too many for the tagger.
     """
-    limit = min(max_tokens or MAX_SEQUENCE_TOKENS, MAX_SEQUENCE_TOKENS)
+    return tag(encode(texts, tokenizer, max_tokens), tagger)
+
+
+def encode(
+    texts: Sequence[str], tokenizer: "PreTrainedTokenizerBase", max_tokens: int | None = None
+) -> list[Encoded]:
+    """Each text cut to `max_tokens`, as the model's tokenizer makes it."""
     encoded = tokenizer(
         list(texts),
         truncation=True,
-        max_length=limit,
+        max_length=min(max_tokens or MAX_SEQUENCE_TOKENS, MAX_SEQUENCE_TOKENS),
         return_offsets_mapping=True,
         return_special_tokens_mask=True,
         return_attention_mask=False,
     )
-    all_spans: list[list[Span]] = encoded["offset_mapping"]
-    seen = [
-        text[: max((end for _, end in spans), default=0)]
-        for text, spans in zip(texts, all_spans, strict=True)
-    ]
-    longest = max(map(len, seen), default=0)
-    if longest > tagger.max_length:
-        raise InputError(
-            f"a text of {longest:,} characters in only {limit:,} tokens: the tagger reads at most "
-            f"{tagger.max_length:,}"
-        )
     special_texts = dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-    read = []
-    for text, doc, ids, spans, added in zip(
-        seen,
-        tagger.pipe(seen),
+    found = []
+    for text, ids, spans, added in zip(
+        texts,
         encoded["input_ids"],
-        all_spans,
+        encoded["offset_mapping"],
         encoded["special_tokens_mask"],
         strict=True,
     ):
         # A special token may also be written in the text; an unknown word has the id of one.
-        specials = [
+        special = [
             bool(by_model) or text[start:end].strip() == special_texts.get(token_id)
             for token_id, (start, end), by_model in zip(ids, spans, added, strict=True)
         ]
-        read.append(_tokens(doc, ids, spans, specials))
-    return read
+        seen = text[: max((end for _, end in spans), default=0)]
+        found.append(Encoded(seen, ids, spans, special))
+    return found
 
 
-def _tokens(
-    doc: "Doc", ids: Sequence[int], spans: Sequence[Span], specials: Sequence[bool]
-) -> list[Token]:
-    text = doc.text
+def tag(encoded: Sequence[Encoded], tagger: "Language") -> list[list[Token]]:
+    """What the tagger says about each token.
+
+    InputError where a text has too many characters for the tagger.
+    """
+    for e in encoded:
+        if len(e.text) > tagger.max_length:
+            raise InputError(
+                f"a text of {len(e.text):,} characters in only {len(e.ids):,} tokens: "
+                f"the tagger reads at most {tagger.max_length:,}"
+            )
+    docs = tagger.pipe([e.text for e in encoded])
+    return [_tokens(doc, e) for doc, e in zip(docs, encoded, strict=True)]
+
+
+def _tokens(doc: "Doc", encoded: Encoded) -> list[Token]:
+    text, spans, specials = encoded.text, encoded.spans, encoded.special
     quoted = _quoted_characters(text)
     all_words = _words(doc)
     word_at = _word_at_characters(doc)
@@ -113,7 +133,7 @@ def _tokens(
             last_of_sentence[word.sentence] = position
     return [
         Token(
-            token_id=ids[position],
+            token_id=encoded.ids[position],
             text="" if special else text[start:end].strip(" \t\u00a0"),
             word=word.text,
             word_index=word.index,

@@ -72,7 +72,7 @@ class Features:
         """By rule: [part, text, query, key], the selections on the rule's rows; 0 for scores."""
         self._weights: list[dict[int, list[Tensor]]] = []
         """By rule, by place of a score: the raw weights of its selections."""
-        undecided = evaluator.facts.real.float()[:, :, None]
+        undecided = evaluator.facts.at_query(evaluator.facts.real).float()[:, :, None]
         for rule in constants.rules:
             rows = undecided
             if rule.condition is not None:

@@ -53,7 +53,7 @@ def test_output_error_is_that_of_the_residual_stream(family: str) -> None:
             lambda *a: written.append(a[-1][0] if isinstance(a[-1], tuple) else a[-1])
         )
 
-        def replace(module, at, weights, value):
+        def replace(module, at, weights, value, visible):
             if at == layer and weights_of_head is not None:
                 weights = weights.clone()
                 weights[:, head] = weights_of_head

@@ -69,6 +69,18 @@ def test_the_rest_of_the_batch_changes_nothing(
     torch.testing.assert_close(together[0, :n, :n], alone, atol=2e-6, rtol=1e-5)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    program=programs(), batch=st.lists(token_lists(), min_size=1, max_size=3), causal=st.booleans()
+)
+def test_the_last_row_alone(program: Node, batch: list[list[Token]], causal: bool) -> None:
+    whole = vectorised(program, batch, causal)
+    rows = Evaluator(make_facts(batch, causal=causal, last=True)).matrices(program)
+    assert rows.shape == (len(batch), 1, whole.shape[-1])
+    for row, matrix, tokens in zip(rows, whole, batch, strict=True):
+        torch.testing.assert_close(row[0], matrix[len(tokens) - 1], atol=2e-6, rtol=1e-5)
+
+
 @settings(max_examples=300, deadline=None)
 @given(program=programs(), tokens=token_lists(), causal=st.booleans())
 def test_canonical_form_means_the_same(program: Node, tokens: list[Token], causal: bool) -> None:

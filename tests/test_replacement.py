@@ -1,0 +1,367 @@
+"""Programs in the place of heads: what replacement changes, and what it must not."""
+
+import copy
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from grammar.errors import InputError
+from grammar.parser import parse_or_raise
+from interpreter.attention import handled
+from interpreter.capture import Head
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from interpreter.models import LoadedModel
+from interpreter.reference import Reference
+from interpreter.replacement import replaced
+from interpreter.saved_replacement import load_replaced, save_replaced
+from interpreter.substitution import substituted
+from interpreter.texts import load_texts
+from interpreter.tokens import read_tokens
+from tests.tiny_models import FAMILIES, HEADS, LAYERS, tiny
+
+pytestmark = pytest.mark.usefixtures("tagger")
+
+STORIES = load_texts("stories").documents
+ALL_HEADS = [(layer, head) for layer in range(LAYERS) for head in range(HEADS)]
+PROGRAMS = {
+    (0, 1): "60 first(noun) + 30 back(1) + 10 near(content, 4)",
+    (0, 2): "when punctuation: self; 70 last(stop) + 30 score(2.0 verb - 0.5 distance(any))",
+    (1, 0): "50 recent(after(same_token)) + 50 same_word",
+    (1, 3): "40 governor + 30 sentence_end + 30 first",
+}
+ATTENTIONS = (
+    *("LlamaAttention", "Qwen2Attention", "Gemma3Attention", "GPT2Attention"),
+    "BertSelfAttention",
+)
+CAUSAL = [family for family in FAMILIES if family != "bert"]
+
+
+def batch_of(loaded: LoadedModel, texts: Sequence[str], most: int, side: str = "right") -> tuple:
+    """Ids and mask [batch, tokens] of texts cut to different lengths."""
+    rows = [loaded.tokenizer(t)["input_ids"][: most - 3 * i] for i, t in enumerate(texts)]
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), 7)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for i, row in enumerate(rows):
+        place = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+        ids[i, place] = torch.tensor(row)
+        mask[i, place] = 1
+    return ids, mask
+
+
+def run(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """[token, logit] of all real tokens, text after text."""
+    with torch.no_grad():
+        # Positions count real tokens, as `generate` has them.
+        position_ids = (mask.cumsum(-1) - 1).clamp_min(0)
+        output = loaded.model(input_ids=ids, attention_mask=mask, position_ids=position_ids)[0]
+    return output[mask.bool()]
+
+
+def seen_weights(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> dict[Head, Tensor]:
+    found = {}
+
+    def keep(module, layer, weights, value, visible):
+        found.update({(layer, head): weights[:, head].clone() for head in range(HEADS)})
+        return weights
+
+    with handled(loaded.model, keep):
+        run(loaded, ids, mask)
+    return found
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_own_patterns_change_nothing_and_others_change_much(family: str, side: str) -> None:
+    loaded = tiny(family)
+    ids, mask = batch_of(loaded, STORIES[:3], 40, side)
+    own = seen_weights(loaded, ids, mask)
+    before = run(loaded, ids, mask)
+    with substituted(loaded.model, own):
+        assert (run(loaded, ids, mask) - before).abs().max() < 1e-4
+    first = {head: torch.zeros_like(pattern) for head, pattern in own.items()}
+    for pattern in first.values():
+        pattern[torch.arange(3), :, mask.argmax(-1)] = 1
+    others = {
+        "zeros": {head: torch.zeros_like(pattern) for head, pattern in own.items()},
+        "first token": first,
+        "shuffled": {h: own[ALL_HEADS[i - 3]] for i, h in enumerate(ALL_HEADS)},
+    }
+    for name, patterns in others.items():
+        with substituted(loaded.model, patterns):
+            assert (run(loaded, ids, mask) - before).abs().max() > 0.05, name
+    torch.testing.assert_close(run(loaded, ids, mask), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_other_heads_keep_their_weights_bit_for_bit(family: str) -> None:
+    loaded = tiny(family)
+    ids, mask = batch_of(loaded, STORIES[:2], 30)
+    own = seen_weights(loaded, ids, mask)
+    used = {}
+
+    def keep(module, inputs, output):
+        used[module.layer_idx] = output[1]
+
+    attentions = (m for m in loaded.model.modules() if type(m).__name__ in ATTENTIONS)
+    hooks = [m.register_forward_hook(keep) for m in attentions]
+    with replaced(loaded, {(0, 2): "self"}):
+        run(loaded, ids, mask)
+    for hook in hooks:
+        hook.remove()
+    real = mask.bool()
+    for head in range(HEADS):
+        same = torch.equal(used[0][:, head][real], own[0, head][real])
+        assert same == (head != 2)
+    row = used[0][:, 2][real]
+    torch.testing.assert_close(row.amax(-1), torch.ones(len(row)))
+
+
+def prefix_rows(loaded: LoadedModel, text: str, count: int, program: str, tagger) -> Tensor:
+    """What the reference says of every prefix: [query, key]."""
+    rows = torch.zeros(count, count)
+    for i in range(count):
+        (tokens,) = read_tokens([text], loaded.tokenizer, tagger, i + 1)
+        matrix = Reference(tokens, causal=True).matrix(parse_or_raise(program))
+        rows[i, : i + 1] = torch.tensor(matrix[-1])
+    return rows
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_rows_are_those_of_the_reference_on_each_prefix(family: str, tagger) -> None:
+    loaded = tiny(family)
+    ids, mask = batch_of(loaded, STORIES[:1], 14)
+    rows = {
+        head: prefix_rows(loaded, STORIES[0], 14, program, tagger)[None]
+        for head, program in PROGRAMS.items()
+    }
+    with substituted(loaded.model, rows):
+        expected = run(loaded, ids, mask)
+    with replaced(loaded, PROGRAMS):
+        torch.testing.assert_close(run(loaded, ids, mask), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_facts_of_the_whole_text(family: str, tagger) -> None:
+    loaded = tiny(family)
+    ids, mask = batch_of(loaded, STORIES[:1], 30)
+    evaluator = Evaluator(
+        make_facts(read_tokens(STORIES[:1], loaded.tokenizer, tagger, 30), causal=loaded.causal)
+    )
+    rows = {h: evaluator.matrices(parse_or_raise(p)) for h, p in PROGRAMS.items()}
+    with substituted(loaded.model, rows):
+        expected = run(loaded, ids, mask)
+    with replaced(loaded, PROGRAMS, facts="text"):
+        torch.testing.assert_close(run(loaded, ids, mask), expected, rtol=1e-4, atol=1e-4)
+    if loaded.causal:
+        with replaced(loaded, PROGRAMS):
+            assert (run(loaded, ids, mask) - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_and_batches_change_nothing(family: str) -> None:
+    loaded = tiny(family)
+    with replaced(loaded, PROGRAMS):
+        alone = [
+            run(loaded, *(part[i : i + 1, : 30 - 3 * i] for part in batch_of(loaded, STORIES, 30)))
+            for i in range(3)
+        ]
+        for side in ("right", "left"):
+            together = run(loaded, *batch_of(loaded, STORIES[:3], 30, side))
+            torch.testing.assert_close(together, torch.cat(alone), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_generation_with_a_cache_is_a_full_pass_without(family: str, beams: int) -> None:
+    loaded = tiny(family)
+    ids, mask = batch_of(loaded, STORIES[:2], 20, "left")
+    how = {"max_new_tokens": 8, "do_sample": False, "num_beams": beams, "pad_token_id": 7}
+    with torch.no_grad(), replaced(loaded, PROGRAMS):
+        cached = loaded.model.generate(
+            ids, attention_mask=mask, output_logits=True, return_dict_in_generate=True, **how
+        )
+        plain = loaded.model.generate(ids, attention_mask=mask, use_cache=False, **how)
+        assert torch.equal(cached.sequences, plain)
+        if beams == 1:
+            grown = torch.cat([mask, torch.ones(2, 8, dtype=torch.long)], 1)
+            whole = loaded.model(
+                input_ids=cached.sequences,
+                attention_mask=grown,
+                position_ids=(grown.cumsum(-1) - 1).clamp_min(0),
+            ).logits[:, 19:-1]
+            torch.testing.assert_close(torch.stack(cached.logits, 1), whole, rtol=1e-3, atol=1e-3)
+    with torch.no_grad():
+        # Else the test would show nothing.
+        assert not torch.equal(loaded.model.generate(ids, attention_mask=mask, **how), plain)
+
+
+def test_sliding_window_gives_what_is_hidden_to_what_is_seen() -> None:
+    loaded = tiny("gemma3")
+    sliding = loaded.model.model.layers[0].self_attn
+    assert sliding.is_sliding
+    ids, mask = batch_of(loaded, STORIES[:1], 40)
+    used = {}
+    hook = sliding.register_forward_hook(lambda m, i, output: used.update(weights=output[1]))
+    with replaced(loaded, {(0, 0): "first", (0, 1): "1 first + 1 self"}):
+        run(loaded, ids, mask)
+    hook.remove()
+    rows = used["weights"][0]
+    for query in range(40):
+        oldest = max(0, query - 15)
+        assert rows[0, query, oldest] == 1
+        expected = torch.tensor([0.5, 0.5] if oldest == 0 and query else [0.0, 1.0])
+        found = torch.stack([rows[1, query, 0], rows[1, query, query]])
+        if query:
+            torch.testing.assert_close(found, expected)
+
+
+def test_half_precision_and_fused_attention() -> None:
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES[:2], 30)
+    with replaced(loaded, PROGRAMS):
+        expected = run(loaded, ids, mask)
+    loaded.model.set_attn_implementation("sdpa")
+    with replaced(loaded, PROGRAMS):
+        torch.testing.assert_close(run(loaded, ids, mask), expected, rtol=1e-5, atol=1e-5)
+    assert loaded.model.config._attn_implementation == "sdpa"
+    loaded.model.bfloat16()
+    with replaced(loaded, PROGRAMS):
+        half = run(loaded, ids, mask)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_special_tokens_are_no_words() -> None:
+    loaded = tiny("llama")
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer.add_special_tokens({"bos_token": "þ"})
+    loaded = dataclasses.replace(loaded, tokenizer=tokenizer)
+    ids, _ = batch_of(loaded, STORIES[:1], 12)
+    ids = torch.cat([torch.tensor([[tokenizer.bos_token_id]]), ids], 1)
+    used = []
+    attention = loaded.model.model.layers[0].self_attn
+    hook = attention.register_forward_hook(lambda m, i, output: used.append(output[1]))
+    with replaced(loaded, {(0, 0): "special", (0, 1): "first(not special)"}):
+        run(loaded, ids, torch.ones_like(ids))
+    hook.remove()
+    assert used[0][0, 0, :, 0].eq(1).all()
+    assert used[0][0, 1, 1:, 1].eq(1).all()
+
+
+@pytest.mark.parametrize(
+    ("programs", "message"),
+    [
+        ({(2, 0): "self"}, "no L2H0 to replace"),
+        ({(0, -1): "self"}, "no L0H-1 to replace"),
+        ({(0, 1): "frist"}, "L0H1 can't be replaced"),
+        ({}, "no heads to replace"),
+    ],
+)
+def test_bad_programs(programs: dict[Head, str], message: str) -> None:
+    with pytest.raises(InputError, match=message), replaced(tiny("llama"), programs):
+        pass
+
+
+def test_what_can_not_be_replaced_is_refused() -> None:
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES[:2], 12)
+    with replaced(loaded, PROGRAMS):
+        with pytest.raises(InputError, match="give input_ids"):
+            loaded.model(inputs_embeds=loaded.model.get_input_embeddings()(ids))
+        with pytest.raises(InputError, match=r"of the shape \[batch, tokens\]"):
+            loaded.model(input_ids=ids, attention_mask=torch.ones(2, 1, 12, 12))
+        with pytest.raises(InputError, match="has no tokens"):
+            loaded.model(input_ids=ids, attention_mask=mask * torch.tensor([[1], [0]]))
+        with pytest.raises(InputError, match="ran outside of LlamaForCausalLM"):
+            loaded.model.model(input_ids=ids)
+        with pytest.raises(InputError, match="already being read or replaced"):
+            seen_weights(loaded, ids, mask)
+        with pytest.raises(InputError, match="programs read at most 2,048"):
+            loaded.model(input_ids=torch.ones(1, 2049, dtype=torch.long))
+    cache = loaded.model(input_ids=ids).past_key_values
+    with replaced(loaded, PROGRAMS), pytest.raises(InputError, match="read before these heads"):
+        loaded.model(input_ids=ids, past_key_values=cache)
+    with replaced(loaded, PROGRAMS, facts="text"):
+        cache = loaded.model(input_ids=ids).past_key_values
+        with pytest.raises(InputError, match="use_cache=False"):
+            loaded.model(input_ids=ids, past_key_values=cache)
+    with (
+        pytest.raises(InputError, match="both directions"),
+        replaced(tiny("bert"), PROGRAMS, facts="prefix"),
+    ):
+        pass
+
+
+def test_a_layer_that_passes_its_attention_by_is_refused(monkeypatch) -> None:
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES[:1], 12)
+    blind = loaded.model.model.layers[1].self_attn
+    monkeypatch.setattr(blind, "forward", lambda hidden_states, **_: (hidden_states, None))
+    with replaced(loaded, {(0, 0): "self"}):
+        run(loaded, ids, mask)
+    with replaced(loaded, PROGRAMS), pytest.raises(InputError, match="layer 1 of tiny-llama"):
+        run(loaded, ids, mask)
+
+
+def test_a_costly_program_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr("grammar.limits.MAX_EVALUATION_COST", 1000)
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES[:1], 30)
+    with replaced(loaded, PROGRAMS), pytest.raises(InputError, match=r"L0H1 .* too_costly"):
+        run(loaded, ids, mask)
+
+
+def saved(tmp_path: Path) -> Path:
+    folder = tmp_path / "replaced"
+    save_replaced(folder, tiny("llama"), PROGRAMS, "prefix")
+    return folder
+
+
+def test_saved_and_loaded_again(tmp_path: Path) -> None:
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES[:1], 20)
+    with replaced(loaded, PROGRAMS):
+        expected = run(loaded, ids, mask)
+    again, programs, facts = load_replaced(saved(tmp_path))
+    assert facts == "prefix"
+    with replaced(again, programs, facts):
+        torch.testing.assert_close(run(again, ids, mask), expected)
+    with pytest.raises(InputError, match="is not empty"):
+        save_replaced(tmp_path / "replaced", loaded, PROGRAMS, "prefix")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w["heads"].append(w["heads"][0]), "names L0H1 twice"),
+        (lambda w: w["heads"].append({"layer": 5, "head": 0, "program": "self"}), "no L5H0"),
+        (
+            lambda w: w["heads"].append({"layer": "x", "head": 0, "program": "self"}),
+            "a head is 'x'",
+        ),
+        (lambda w: w["heads"].append({"layer": 1, "head": 1, "program": "frist"}), "frist"),
+        (lambda w: w["heads"].append(7), "not what save_replaced writes"),
+        (lambda w: w.pop("facts"), "not what save_replaced writes: 'facts'"),
+        (lambda w: w.update(facts="none"), "facts are 'none'"),
+        (lambda w: w.update(weights_sha256="00"), "saved with other weights"),
+    ],
+)
+def test_a_spoilt_file_is_refused(tmp_path: Path, change: Any, message: str) -> None:
+    folder = saved(tmp_path)
+    path = folder / "headscript" / "programs.json"
+    written = json.loads(path.read_text())
+    change(written)
+    path.write_text(json.dumps(written))
+    with pytest.raises(InputError, match=message):
+        load_replaced(folder)
+    path.write_text("{")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_replaced(folder)
