@@ -10,7 +10,6 @@ reported: a bound for what synthesis can reach with these primitives, not a prog
 
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,6 @@ import click
 import torch
 from torch import Tensor
 
-from grammar.canonical import canonical
-from grammar.parser import parse_or_raise
-from grammar.primitives import Kind, primitives
-from grammar.printer import to_text
-from grammar.token_facts import Token
 from grammar.tree import Node
 from interpreter.capture import Captured, capture
 from interpreter.evaluate import Evaluator
@@ -32,103 +26,65 @@ from interpreter.models import load_model
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import load_texts
-from synth.growing import predicate_of
 from synth.heads import parse_heads
+from synth.vocabulary import selections, term
 
 GUARDS = ("newline", "stop", "punctuation", "noun or name", "verb or auxiliary", "content")
 """Kinds of query tokens; the first that holds counts, all others are one more kind."""
 
-WAYS = (
-    *("{p}", "first({p})", "first({p}, 2)", "recent({p})", "recent({p}, 2)", "last({p})"),
-    *("near({p}, 2)", "near({p}, 8)", "near({p}, 32)", "newest({p}, 2)", "earliest({p}, 2)"),
-)
-FEW_WAYS = ("{p}", "first({p})", "near({p}, 4)", "near({p}, 32)")
-FREQUENT_WORDS = 24
-PENALTIES = (1e-4, 1e-3)
+PENALTIES = (1e-3, 3e-3, 1e-2)
 STEPS = 120
 HEADS_AT_ONCE = 90
 
 
-def features(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
-    """Selections over all primitives, and over the most frequent words of the texts."""
-    counts = Counter(t.word for document in tokens for t in document if t.word)
-    words = [w for w, _ in counts.most_common(FREQUENT_WORDS) if w.isalpha()]
-    classes = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters]
-    relations = [p.name for p in primitives(Kind.RELATION) if not p.parameters]
-    texts = ["distance(any)", *(f"near(any, {k})" for k in (1, 4, 16, 64))]
-    texts += [f"back({k})" for k in range(1, 9)] + [f"within({k})" for k in (2, 5)]
-    texts += [way.format(p=p) for p in classes for way in WAYS]
-    texts += [way.format(p=f'word("{w}")') for w in words for way in WAYS]
-    texts += [way.format(p=p) for p in relations for way in FEW_WAYS]
-    texts += [f"after({p})" for p in (*classes, *relations)] + [f"before({p})" for p in classes]
-    texts += [f"recent(after({p}))" for p in relations]
-    texts += [f"near({p} and same_sentence, 16)" for p in classes]
-    texts += [f"{p} and not same_sentence" for p in classes]
-    if not causal:
-        texts += [f"ahead({k})" for k in range(1, 6)]
-        texts += [f"next({p})" for p in classes]
-    terms = [canonical(parse_or_raise(t)).children[0].children[0].children[0] for t in texts]
-    return sorted(set(terms), key=to_text)
-
-
 @dataclass
 class Packed:
-    """Features and targets on the visible pairs of some texts, rows of one kind side by side.
-
-    `raw` and `shares` are [feature, pair]; `target` is [head, pair]; `spans` lists for each kind
-    of query token its pairs, and its blocks (rows, keys per row) in the order of the pairs.
-    """
+    """Features and targets on the visible pairs of some texts, rows of one kind side by side."""
 
     raw: Tensor
+    """[feature, pair] float32."""
     shares: Tensor
+    """[feature, pair] float32."""
     target: Tensor
-    spans: list[tuple[slice, list[tuple[int, int]]]]
-    row_text: Tensor
-    text_rows: Tensor
+    """[head, pair] float32."""
+    spans: list[slice]
+    """The pairs whose query is of each kind."""
+    slot: Tensor
+    """[pair] int64: its place in a table of rows that are all of the same width."""
+    width: int
+    text: Tensor
+    """[pair, text] float32: 1 where the pair is of the text."""
+    rows: Tensor
+    """[text] float32: how many rows each text has."""
 
 
 def pack(captured: Captured, terms: Sequence[Node]) -> Packed:
-    """Evaluates the features, and lays out everything by kind of query and by row length."""
+    """Evaluates the features, and lays out everything by kind of query."""
     facts = captured.facts()
     evaluator = Evaluator(facts)
     kinds = torch.full(facts.real.shape, len(GUARDS))
     for number in range(len(GUARDS) - 1, -1, -1):
-        condition = predicate_of(parse_or_raise(GUARDS[number]).children[0].children[0].children[0])
-        assert condition is not None
-        kinds[evaluator.guard(condition)] = number
-    visible = facts.visible.sum(-1)
-    text, query = facts.real.nonzero(as_tuple=True)
-    order = torch.tensor(
-        sorted(
-            range(len(text)),
-            key=lambda r: (int(kinds[text[r], query[r]]), int(visible[text[r], query[r]]), r),
-        )
-    )
-    text, query = text[order], query[order]
-    lengths, row_kinds = visible[text, query], kinds[text, query]
+        kinds[evaluator.guard(term(GUARDS[number]))] = number
     width = facts.visible.shape[-1]
-    rows = (text * width + query) * width
-    pairs = torch.cat(
-        [
-            row + facts.visible[t, q].nonzero()[:, 0]
-            for row, t, q in zip(rows, text, query, strict=True)
-        ]
-    )
-
-    spans, start = [], 0
-    for kind in range(len(GUARDS) + 1):
-        here = lengths[row_kinds == kind]
-        blocks = [(int((here == n).sum()), int(n)) for n in here.unique()]
-        total = int(here.sum())
-        spans.append((slice(start, start + total), blocks))
-        start += total
+    text, query, key = facts.visible.nonzero(as_tuple=True)
+    order = kinds[text, query].argsort(stable=True)
+    text, query, key = text[order], query[order], key[order]
+    ends = kinds[text, query].bincount(minlength=len(GUARDS) + 1).cumsum(0).tolist()
+    starts = [0, *ends[:-1]]
+    pairs = (text * width + query) * width + key
+    raw, shares = (torch.empty(len(terms), len(pairs)) for _ in range(2))
+    for k, node in enumerate(terms):
+        raw[k] = evaluator.weights(node).flatten()[pairs]
+        shares[k] = evaluator.fresh_shares(node).flatten()[pairs]
     return Packed(
-        raw=torch.stack([evaluator.weights(t).flatten()[pairs] for t in terms]),
-        shares=torch.stack([evaluator.shares(t).flatten()[pairs] for t in terms]),
+        raw=raw,
+        shares=shares,
         target=captured.attention.transpose(0, 1).flatten(1)[:, pairs],
-        spans=spans,
-        row_text=text,
-        text_rows=torch.bincount(text).float(),
+        spans=[slice(start, end) for start, end in zip(starts, ends, strict=True)],
+        slot=pairs,
+        width=width,
+        text=torch.nn.functional.one_hot(text, len(captured.tokens)).float(),
+        rows=facts.real.sum(1).float(),
     )
 
 
@@ -149,25 +105,24 @@ class Weights:
 
 def predicted_iou(weights: Weights, packed: Packed, target: Tensor) -> Tensor:
     """[head, text]: IoU of the gated sum with the target [head, pair]."""
-    overlaps = []
-    for kind, (span, blocks) in enumerate(packed.spans):
+    mixed, logits, gates = [], [], []
+    for kind, span in enumerate(packed.spans):
         # The last slot is shared by all kinds; a kind's own weights are what differs from it.
         own = torch.softmax(weights.mixture[:, kind] + weights.mixture[:, -1], -1)
-        mixed = own @ packed.shares[:, span]
-        logits = (weights.logits[:, kind] + weights.logits[:, -1]) @ packed.raw[:, span]
-        gate = torch.sigmoid(weights.gate[:, kind])[:, None, None]
-        start = 0
-        for rows, keys in blocks:
-            block = slice(start, start + rows * keys)
-            start += rows * keys
-            shape = (len(target), rows, keys)
-            score = torch.softmax(logits[:, block].reshape(shape), -1)
-            total = gate * score + (1 - gate) * mixed[:, block].reshape(shape)
-            real = target[:, span][:, block].reshape(shape)
-            overlaps.append(torch.minimum(total, real).sum(-1))
-    by_row = torch.cat(overlaps, dim=1)
-    by_text = torch.zeros(len(target), len(packed.text_rows)).index_add(1, packed.row_text, by_row)
-    return by_text / (2 * packed.text_rows - by_text)
+        mixed.append(own @ packed.shares[:, span])
+        logits.append((weights.logits[:, kind] + weights.logits[:, -1]) @ packed.raw[:, span])
+        gate = torch.sigmoid(weights.gate[:, kind, None])
+        gates.append(gate.expand(-1, span.stop - span.start))
+    gate = torch.cat(gates, 1)
+    table = torch.full((len(target), len(packed.rows) * packed.width**2), -torch.inf)
+    table = table.index_copy(1, packed.slot, torch.cat(logits, 1))
+    rows = table.unflatten(1, (-1, packed.width))
+    # Rows of padding hold nothing; a finite number keeps their softmax free of NaN.
+    rows = torch.where(rows.isneginf().all(-1, keepdim=True), 0.0, rows)
+    score = torch.softmax(rows, -1).flatten(1)[:, packed.slot]
+    total = gate * score + (1 - gate) * torch.cat(mixed, 1)
+    overlap = torch.minimum(total, target) @ packed.text
+    return overlap / (2 * packed.rows - overlap)
 
 
 def fit(packed: Packed, target: Tensor, penalty: float) -> Weights:
@@ -211,7 +166,7 @@ def ceiling(
     captured = {n: capture(loaded, t, heads, max_tokens) for n, t in source.split().items()}
     for name in other_texts:
         captured[name] = capture(loaded, load_texts(name, limit), heads, max_tokens)
-    terms = features(captured["train"].tokens, causal=loaded.causal)
+    terms = selections(captured["train"].tokens, causal=loaded.causal)
     packed = {name: pack(c, terms) for name, c in captured.items()}
     ious: dict[str, list[Tensor]] = {name: [] for name in packed}
     with progress_bar() as bar:

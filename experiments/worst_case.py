@@ -98,6 +98,8 @@ def text_of(tokens: int) -> list[Token]:
             sentence=i // 16,
             sentence_start=i % 16 == 0,
             sentence_end=i % 16 == 15,
+            clause=i // 4,
+            repeated=i >= 50,
             continuation=False,
             quoted=False,
             special=False,

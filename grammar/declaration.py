@@ -48,6 +48,9 @@ class Parameter(StrEnum):
 
     NUMBER = "number"
     WORD = "word"
+    """As it is written: case counts."""
+    FOLDED_WORD = "folded word"
+    """In lower case."""
     PREDICATE = "predicate"
 
 
@@ -73,7 +76,12 @@ class Primitive:
     @property
     def signature(self) -> str:
         """The primitive with its parameters, as the documentation shows it."""
-        letters = {Parameter.NUMBER: "k", Parameter.WORD: '"w"', Parameter.PREDICATE: "P"}
+        letters = {
+            Parameter.NUMBER: "k",
+            Parameter.WORD: '"w"',
+            Parameter.FOLDED_WORD: '"w"',
+            Parameter.PREDICATE: "P",
+        }
         required = len(self.parameters) - len(self.defaults)
         shown = [letters[p] for p in self.parameters]
         shown[required:] = [

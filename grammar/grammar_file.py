@@ -38,6 +38,7 @@ def _alternatives(primitive: Primitive, predicate: str) -> list[str]:
     shown = {
         Parameter.NUMBER: "NUMBER",
         Parameter.WORD: "WORD",
+        Parameter.FOLDED_WORD: "WORD",
         Parameter.PREDICATE: predicate,
     }
     arguments = [shown[p] for p in primitive.parameters]

@@ -31,7 +31,7 @@ class _Build(Transformer[Token, Node]):
             elif child.type == "NUMBER":
                 arguments.append(int(child))
             elif child.type == "WORD":
-                arguments.append(fold_word(child[1:-1]))
+                arguments.append(_word(name, child[1:-1]))
         return with_defaults(name, arguments)
 
     def _chained(self, op: str, children: list[Any]) -> Node:
@@ -97,6 +97,12 @@ class _Build(Transformer[Token, Node]):
         last = nodes[-1]
         tail = last.args if last.op == "rules" else (last,)
         return Node("program", *nodes[:-1], *tail)
+
+
+def _word(name: str, written: str) -> str:
+    """A word as this primitive compares it."""
+    exact = Parameter.WORD in PRIMITIVES[name].parameters
+    return written if exact else fold_word(written)
 
 
 def with_defaults(name: str, arguments: list[Node | str | int]) -> Node:

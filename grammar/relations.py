@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from grammar.declaration import Kind, Parameter, Primitive, offset
 from grammar.token_facts import Token
+from grammar.words import fold_word
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,8 +95,8 @@ RELATIONS = (
         "same_word",
         "a token of the same word type as the query, in any case",
         "occurrence(s) of the query's word",
-        lambda t: t.word,
-        lambda f: f.word,
+        lambda t: fold_word(t.word),
+        lambda f: f.folded_word,
     ),
     _same(
         "same_lemma",
@@ -117,6 +118,20 @@ RELATIONS = (
         "token(s) in the query's sentence",
         lambda t: t.sentence,
         lambda f: f.sentence,
+    ),
+    _same(
+        "same_clause",
+        "a token of the query's clause: what ends with a punctuation mark or line break",
+        "token(s) in the query's clause",
+        lambda t: t.clause,
+        lambda f: f.clause,
+    ),
+    _same(
+        "same_governor",
+        "a token of a word that depends on the same word as the query's (its dependency siblings)",
+        "sibling(s) of the query",
+        lambda t: t.governor,
+        lambda f: f.governor,
     ),
     _same(
         "same_piece",

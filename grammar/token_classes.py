@@ -176,6 +176,12 @@ TOKEN_CLASSES = (
         "token(s) inside quotation marks",
     ),
     _by_flag(
+        "repeated",
+        lambda t: t.repeated,
+        "a token whose word the text has had before, in any case",
+        "repeated word(s)",
+    ),
+    _by_flag(
         "special",
         lambda t: t.special,
         "a special token of the model: <s>, [CLS], [SEP]",
@@ -184,11 +190,21 @@ TOKEN_CLASSES = (
     Primitive(
         "word",
         Kind.TOKEN_CLASS,
-        "a token of this word, in any case",
+        'a token of this word, written just so: word("The") is another',
         "“{word}”(s)",
         'word("the")',
         scalar=lambda token, word: token.word == word,
         tensor=lambda facts, word: facts.word == facts.word_id(word),
         parameters=(Parameter.WORD,),
+    ),
+    Primitive(
+        "lemma",
+        Kind.TOKEN_CLASS,
+        "a token of any form of this word, in any case",
+        "form(s) of “{word}”",
+        'lemma("be")',
+        scalar=lambda token, lemma: token.lemma == lemma,
+        tensor=lambda facts, lemma: facts.lemma == facts.lemma_id(lemma),
+        parameters=(Parameter.FOLDED_WORD,),
     ),
 )

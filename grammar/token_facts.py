@@ -18,8 +18,10 @@ class Token:
     """One model token and the word that it belongs to.
 
     `text` is what the token covers, without white space around it except line breaks;
-    `word` the word with its case folded, "" for none.  `word_index`, `governor` (the word
-    index of the dependency head) and `sentence` are -1 where there is none.
+    `word` the word as it is written, "" for none; `lemma` is in lower case.  `clause` counts the
+    stretches that end with a punctuation mark or a line break; a word is `repeated` where the
+    text has had it before, in any case.  `word_index`, `governor` (the word
+    index of the dependency head), `sentence` and `clause` are -1 where there is none.
     """
 
     token_id: int
@@ -33,6 +35,8 @@ class Token:
     sentence: int
     sentence_start: bool
     sentence_end: bool
+    clause: int
+    repeated: bool
     continuation: bool
     quoted: bool
     special: bool
@@ -48,6 +52,7 @@ class TensorFacts(Protocol):
 
     token_id: "Tensor"
     word: "Tensor"
+    folded_word: "Tensor"
     word_index: "Tensor"
     lemma: "Tensor"
     pos: "Tensor"
@@ -56,6 +61,8 @@ class TensorFacts(Protocol):
     sentence: "Tensor"
     sentence_start: "Tensor"
     sentence_end: "Tensor"
+    clause: "Tensor"
+    repeated: "Tensor"
     continuation: "Tensor"
     quoted: "Tensor"
     special: "Tensor"
@@ -82,6 +89,10 @@ class TensorFacts(Protocol):
 
     def word_id(self, word: str) -> int:
         """The identifier of a word in this batch, -2 where no token has it."""
+        ...
+
+    def lemma_id(self, lemma: str) -> int:
+        """The identifier of a lemma in this batch, -2 where no token has it."""
         ...
 
     def role_id(self, role: str) -> int:

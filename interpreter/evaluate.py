@@ -44,8 +44,11 @@ class Evaluator:
     def shares(self, term: Node) -> Tensor:
         """[batch, query, key] float32: what a selection or score gives each key; rows sum to 1.
 
-        Where nothing is selected, everything goes to the first token.
+        Where nothing is selected, everything goes to the first token.  Scores are not kept:
+        programs rarely share one with all its logits.
         """
+        if term.op == "score":
+            return self._softmax_of(term)
         known = self._shares.get(term)
         if known is None:
             known = self._shares[term] = self._compute_shares(term)
@@ -79,14 +82,21 @@ class Evaluator:
             result += (weight / sum(weights)) * self.shares(part.children[0])
         return result
 
-    def _compute_shares(self, term: Node) -> Tensor:
-        if term.op == "score":
-            tenths = [cast(int, logit.args[0]) for logit in term.children]
-            logits = torch.tensor(tenths, device=self.sink.device) / 10
-            return self.softmax(
-                logits, [self.weights(logit.children[0]) for logit in term.children]
-            )
-        weights = self.weights(term)
+    def fresh_shares(self, selection: Node) -> Tensor:
+        """As `shares`, and not kept."""
+        return (
+            self._softmax_of(selection)
+            if selection.op == "score"
+            else self._compute_shares(selection)
+        )
+
+    def _softmax_of(self, score: Node) -> Tensor:
+        tenths = [cast(int, logit.args[0]) for logit in score.children]
+        logits = torch.tensor(tenths, device=self.sink.device) / 10
+        return self.softmax(logits, [self.weights(logit.children[0]) for logit in score.children])
+
+    def _compute_shares(self, selection: Node) -> Tensor:
+        weights = self.weights(selection)
         total = weights.sum(-1, keepdim=True)
         return torch.where(total > 0, weights / total.clamp_min(1e-30), self.sink)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from grammar.token_facts import UNIVERSAL_POS, Token
+from grammar.words import fold_word
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Facts:
 
     token_id: Tensor
     word: Tensor
+    folded_word: Tensor
     word_index: Tensor
     lemma: Tensor
     pos: Tensor
@@ -30,6 +32,8 @@ class Facts:
     sentence: Tensor
     sentence_start: Tensor
     sentence_end: Tensor
+    clause: Tensor
+    repeated: Tensor
     continuation: Tensor
     quoted: Tensor
     special: Tensor
@@ -43,6 +47,7 @@ class Facts:
     _text: Tensor = field(repr=False)
     _texts: list[str] = field(repr=False)
     _words: dict[str, int] = field(repr=False)
+    _lemmas: dict[str, int] = field(repr=False)
     _roles: dict[str, int] = field(repr=False)
 
     def at_query(self, values: Tensor) -> Tensor:
@@ -69,6 +74,10 @@ class Facts:
     def word_id(self, word: str) -> int:
         """The identifier of a word in this batch, -2 where no token has it."""
         return self._words.get(word, -2)
+
+    def lemma_id(self, lemma: str) -> int:
+        """The identifier of a lemma in this batch, -2 where no token has it."""
+        return self._lemmas.get(lemma, -2)
 
     def role_id(self, role: str) -> int:
         """The identifier of a dependency role in this batch, -2 where no token has it."""
@@ -101,7 +110,8 @@ def make_facts(
         return padded(lambda t: known[value(t)], -1), known
 
     word, words = identified(lambda t: t.word)
-    lemma, _ = identified(lambda t: t.lemma)
+    folded, _ = identified(lambda t: fold_word(t.word))
+    lemma, lemmas = identified(lambda t: t.lemma)
     role, roles = identified(lambda t: t.role)
     texts = sorted({t.text for tokens in batch for t in tokens} | {""})
     text_index = {text: i for i, text in enumerate(texts)}
@@ -115,6 +125,7 @@ def make_facts(
     return Facts(
         token_id=padded(lambda t: t.token_id, -1),
         word=word,
+        folded_word=folded,
         word_index=padded(lambda t: t.word_index, -1),
         lemma=lemma,
         pos=padded(lambda t: pos_index.get(t.pos, -1), -1),
@@ -123,6 +134,8 @@ def make_facts(
         sentence=padded(lambda t: t.sentence, -1),
         sentence_start=padded(lambda t: t.sentence_start, False),
         sentence_end=padded(lambda t: t.sentence_end, False),
+        clause=padded(lambda t: t.clause, -1),
+        repeated=padded(lambda t: t.repeated, False),
         continuation=padded(lambda t: t.continuation, False),
         quoted=padded(lambda t: t.quoted, False),
         special=padded(lambda t: t.special, False),
@@ -136,5 +149,6 @@ def make_facts(
         _text=padded(lambda t: text_index[t.text], text_index[""]),
         _texts=texts,
         _words=words,
+        _lemmas=lemmas,
         _roles=roles,
     )

@@ -8,6 +8,7 @@ of an emoji all to the emoji, and a WordPiece "##ing" to the word that it contin
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from grammar.errors import InputError
@@ -123,14 +124,21 @@ def _tokens(doc: "Doc", encoded: Encoded) -> list[Token]:
         _NO_WORD if special else all_words[_shares_most(text, span, word_at)]
         for span, special in zip(spans, specials, strict=True)
     ]
+    first_written: dict[str, int] = {}
     first_of_word: dict[int, int] = {}
     first_of_sentence: dict[int, int] = {}
     last_of_sentence: dict[int, int] = {}
     for position, word in enumerate(words):
         if word.index >= 0:
+            first_written.setdefault(fold_word(word.text), word.index)
             first_of_word.setdefault(word.index, position)
             first_of_sentence.setdefault(word.sentence, position)
             last_of_sentence[word.sentence] = position
+    breaks = [
+        word.pos == "PUNCT" or "\n" in text[slice(*span)]
+        for word, span in zip(words, spans, strict=True)
+    ]
+    clauses = list(accumulate(breaks, initial=0))
     return [
         Token(
             token_id=encoded.ids[position],
@@ -144,6 +152,8 @@ def _tokens(doc: "Doc", encoded: Encoded) -> list[Token]:
             sentence=word.sentence,
             sentence_start=first_of_sentence.get(word.sentence) == position,
             sentence_end=last_of_sentence.get(word.sentence) == position,
+            clause=-1 if specials[position] else clauses[position],
+            repeated=word.index > first_written.get(fold_word(word.text), word.index),
             continuation=first_of_word.get(word.index, position) != position,
             quoted=not special and any(quoted[start:end]),
             special=special,
@@ -167,7 +177,7 @@ def _words(doc: "Doc") -> list[_Word]:
                     word.pos_,
                     sentence,
                     index=word.i,
-                    text=fold_word(word.text),
+                    text=word.text,
                     lemma=fold_word(word.lemma_ or word.text),
                     role=word.dep_,
                     governor=word.head.i if word.head.i != word.i else -1,

@@ -32,22 +32,22 @@ class Fitter:
     """
 
     def __init__(self, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
+        self.evaluator = evaluator
 
     def score(self, program: Node, target: Tensor) -> float:
         """Mean IoU over the texts."""
-        return float(iou(target, self._evaluator.matrices(program)).mean())
+        return float(iou(target, self.evaluator.matrices(program)).mean())
 
     def fit(self, program: Node, target: Tensor) -> Node:
         """The canonical program with fitted constants, without parts that earn nothing."""
-        fitted = self._fit_constants(program, target)
+        fitted = self.fit_constants(program, target)
         return self._pruned(fitted, target)
 
-    def _fit_constants(self, program: Node, target: Tensor, steps: int = STEPS) -> Node:
+    def fit_constants(self, program: Node, target: Tensor, steps: int = STEPS) -> Node:
         constants = Constants(self._plain(program))
         if constants.settled:
             return canonical(constants.rounded())
-        features = Features(constants, self._evaluator)
+        features = Features(constants, self.evaluator)
         for tensor in constants.tensors:
             tensor.requires_grad_(True)
         optimizer = torch.optim.Adam(constants.tensors, lr=LEARNING_RATE)
@@ -62,9 +62,7 @@ class Fitter:
         """With `first` for what finds nothing in any text: it says no more, and reads better."""
         if program.op == "part":
             weight, term = cast(tuple[int, Node], program.args)
-            if term.op != "score" and torch.equal(
-                self._evaluator.shares(term), self._evaluator.sink
-            ):
+            if term.op != "score" and torch.equal(self.evaluator.shares(term), self.evaluator.sink):
                 return Node("part", weight, FIRST)
             return program
         if program.op in ("program", "when", "mixture"):
@@ -79,7 +77,7 @@ class Fitter:
             if not smaller:
                 return program
             _, candidate = max(smaller, key=lambda pair: pair[0])
-            candidate = self._fit_constants(candidate, target, STEPS_AFTER_PRUNING)
+            candidate = self.fit_constants(candidate, target, STEPS_AFTER_PRUNING)
             score = self.score(candidate, target)
             if score < best - WORTH:
                 return program

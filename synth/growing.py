@@ -1,106 +1,231 @@
-"""Grows a program part by part from what was proposed for any head.
+"""Grows a program step by step: the part, logit or guarded rule that helps a head most.
 
-The pool holds every selection that a proposal used, and its siblings: other selections of the
-same predicate.  A proposer that finds the right words need not find the right way to pick them.
+What a small step towards a selection would gain is the product of its shares with the weight that
+the program misses, summed over the keys: one pass over the pool ranks every selection for every
+guard.  The best few are tried in earnest, their constants fitted, and the best of those is kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from grammar import limits
 from grammar.canonical import canonical
-from grammar.parser import parse_or_raise
-from grammar.primitives import PRIMITIVES, Kind
-from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
-from interpreter.scores import iou
+from interpreter.facts import Facts
 from synth.fitting import Fitter
+from synth.library_view import terms
 
-WAYS = (
-    *("{p}", "first({p})", "first({p}, 2)", "last({p})", "recent({p})"),
-    *("near({p}, 2)", "near({p}, 8)", "near({p}, 32)", "newest({p}, 2)", "earliest({p}, 2)"),
-)
-SHARES = (0.1, 0.3)
-"""Weights with which a new part is tried before all constants are fitted."""
-
-SCREENED_TEXTS = 10
-ROUNDS = 4
-
-
-def predicate_of(term: Node) -> Node | None:
-    """The predicate that a selection picks from; None for a score."""
-    if term.op == "score":
-        return None
-    primitive = PRIMITIVES.get(term.op)
-    if primitive is not None and primitive.kind is Kind.SELECTION:
-        return term.children[0]
-    return term
+MAX_TERMS = 12
+"""Weighted selections and logits of one program: what a person still reads."""
+WORTH = 0.001
+"""IoU on the growing texts that a step must add for each term that it adds."""
+FULL = 0.05
+"""A key that misses this much weight counts fully; one that misses less counts less."""
+TRIED_SHARES = (0.05, 0.15, 0.4)
+TRIED_LOGITS = (-2.0, -0.7, 0.7, 2.0)
+RANKED = 6
+"""Selections per rule that are tried with each share."""
+FITTED = 2
+"""Steps whose constants are fitted in each round."""
+STEPS = 20
+KEPT_BY_GUARD = 2
+"""Heaviest parts of the last rule with which a new guarded rule starts."""
+POOL_CHUNK = 64
 
 
-def pool_of(programs: Iterable[Node]) -> list[Node]:
-    """Every selection and score of the programs, and the selections' siblings, in fixed order."""
-    pool: dict[str, Node] = {}
-    for program in programs:
-        for part in (node for node in program.walk() if node.op == "part"):
-            term = part.children[0]
-            pool[to_text(term)] = term
-            for logit in term.children if term.op == "score" else ():
-                pool[to_text(logit.children[0])] = logit.children[0]
-    for term in list(pool.values()):
-        predicate = predicate_of(term)
-        if predicate is not None:
-            for way in WAYS:
-                tree = canonical(parse_or_raise(way.format(p=to_text(predicate))))
-                sibling = tree.children[0].children[0].children[0]
-                pool[to_text(sibling)] = sibling
-    return [pool[text] for text in sorted(pool)]
+class Pool:
+    """Selections evaluated on the growing texts.  `values` is [text * query, selection, key]."""
+
+    def __init__(self, nodes: list[Node], facts: Facts, value: Callable[[Evaluator, Node], Tensor]):
+        self.nodes = nodes
+        texts, n, _ = facts.visible.shape
+        self.values = torch.empty(texts * n, len(nodes), n)
+        for start in range(0, len(nodes), POOL_CHUNK):
+            # An evaluator keeps what it computes: a fresh one bounds the memory.
+            evaluator = Evaluator(facts)
+            for k, node in enumerate(nodes[start : start + POOL_CHUNK], start):
+                self.values[:, k] = value(evaluator, node).reshape(texts * n, n)
+
+    def products(self, keys: Tensor) -> Tensor:
+        """[text * query, selection]: each selection's sum over the keys, weighed by `keys`."""
+        return torch.bmm(self.values, keys.flatten(0, 1)[:, :, None])[:, :, 0]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A bigger program, and the overlap per row that it promises before fitting."""
+
+    program: Node
+    promise: float
 
 
 class Grower:
-    """Adds the part that helps a head most, fits, and again, on one set of texts."""
+    """Grows programs on one set of texts, from pools of what may be added."""
 
-    def __init__(self, fitter: Fitter, screening: Evaluator, pool: list[Node]) -> None:
+    def __init__(
+        self, fitter: Fitter, selections: list[Node], logits: list[Node], guards: list[Node]
+    ) -> None:
         self._fitter = fitter
-        self._screening = screening
-        shares = ((term, screening.shares(term)) for term in pool)
-        sink = screening.sink
-        self._pool = [(term, share) for term, share in shares if not torch.equal(share, sink)]
+        self._evaluator = fitter.evaluator
+        facts = self._evaluator.facts
+        self._parts = Pool(selections, facts, Evaluator.shares)
+        self._logits = Pool(logits, facts, Evaluator.weights)
+        self._rows = float(facts.real.sum())
+        self._guards = [(g, self._evaluator.guard(g).flatten().float()) for g in guards]
 
     def grow(self, program: Node, target: Tensor) -> list[Node]:
-        """The programs after each round, the given one left out; each has the best next part.
+        """The programs after each round, the given one left out; each has a step more.
 
-        Ends when a round adds nothing after fitting and pruning.
+        `target` is [text, query, key] on the growing texts.  Ends when no step is worth its terms.
         """
-        grown = []
+        grown: list[Node] = []
         best = self._fitter.score(program, target)
-        for _ in range(ROUNDS):
-            *guarded, last = program.children
-            if len(last.children) == limits.MAX_PARTS:
+        while terms(program) < MAX_TERMS:
+            steps = sorted(self._steps(program, target), key=lambda step: -step.promise)
+            fitted = [self._fitter.fit_constants(s.program, target, STEPS) for s in steps[:FITTED]]
+            scored = [(self._fitter.score(p, target), p) for p in fitted]
+            worth = [
+                (score - WORTH * (terms(p) - terms(program)), score, p)
+                for score, p in scored
+                if terms(p) <= MAX_TERMS
+            ]
+            if not worth:
                 break
-            bigger = Node("program", *guarded, self._with_best_part(program, target))
-            fitted = self._fitter.fit(bigger, target)
-            score = self._fitter.score(fitted, target)
-            if score <= best:
+            net, score, bigger = max(worth, key=lambda found: found[0])
+            if net <= best:
                 break
-            program, best = fitted, score
+            program, best = bigger, score
             grown.append(program)
         return grown
 
-    def _with_best_part(self, program: Node, target: Tensor) -> Node:
-        """The last mixture with one more part: the one that helps most before fitting."""
-        screened = target[: len(self._screening.facts.lengths)]
-        width = self._screening.facts.visible.shape[-1]
-        screened = screened[:, :width, :width]
-        now = self._screening.matrices(program)
-        gains = [
-            max(float(iou(screened, (1 - a) * now + a * share).mean()) for a in SHARES)
-            for _, share in self._pool
-        ]
-        term = self._pool[max(range(len(gains)), key=gains.__getitem__)][0]
-        last = program.children[-1]
-        total = sum(int(str(part.args[0])) for part in last.children)
-        weight = min(limits.MAX_NUMBER, max(1, round(total * SHARES[0])))
-        return Node("mixture", *last.children, Node("part", weight, term))
+    def _steps(self, program: Node, target: Tensor) -> list[_Step]:
+        now = self._evaluator.matrices(program)
+        missing = ((target - now) / FULL).clamp(0, 1)
+        gains = self._parts.products(missing)
+        found: list[_Step] = []
+        undecided = self._evaluator.facts.real.flatten().float()
+        for number, rule in enumerate(program.children):
+            rows = undecided
+            if rule.op == "when":
+                rows = undecided * self._evaluator.guard(rule.children[0]).flatten()
+                undecided = undecided - rows
+            found += self._more_parts(program, number, rows, gains, now, target)
+            found += self._more_logits(program, number, rows, missing, now, target)
+        found += self._more_rules(program, undecided, gains, now, target)
+        return found
+
+    def _tried(
+        self, base: Tensor, rows: Tensor, gains: Tensor, target: Tensor, most: int
+    ) -> list[tuple[float, int, float]]:
+        """(overlap per row, selection, share) of the best selections mixed into `base`."""
+        chosen = rows.nonzero()[:, 0]
+        n = base.shape[-1]
+        base, real = base.reshape(-1, n)[chosen], target.reshape(-1, n)[chosen]
+        best = gains[chosen].sum(0).topk(most).indices.tolist()
+        found = []
+        for k in best:
+            share = self._parts.values[chosen, k]
+            overlap, a = max(
+                (float(torch.minimum((1 - a) * base + a * share, real).sum()), a)
+                for a in TRIED_SHARES
+            )
+            found.append((overlap / self._rows, k, a))
+        return found
+
+    def _overlap(self, now: Tensor, target: Tensor, rows: Tensor) -> float:
+        """Overlap of these rows, per row of the texts."""
+        by_row = torch.minimum(now, target).sum(-1).flatten()
+        return float((by_row * rows).sum()) / self._rows
+
+    def _more_parts(
+        self, program: Node, number: int, rows: Tensor, gains: Tensor, now: Tensor, target: Tensor
+    ) -> list[_Step]:
+        rule = program.children[number]
+        mixture = rule.children[-1] if rule.op == "when" else rule
+        if len(mixture.children) == limits.MAX_PARTS or not rows.any():
+            return []
+        before = self._overlap(now, target, rows)
+        found = []
+        for overlap, k, share in self._tried(now, rows, gains, target, RANKED):
+            bigger = _with_part(mixture, self._parts.nodes[k], share)
+            found.append(_Step(_with_mixture(program, number, bigger), overlap - before))
+        return found
+
+    def _more_rules(
+        self, program: Node, undecided: Tensor, gains: Tensor, now: Tensor, target: Tensor
+    ) -> list[_Step]:
+        """A guarded rule for some of the rows that the last rule decides."""
+        *guarded, last = program.children
+        if len(guarded) == limits.MAX_GUARDS or terms(program) + KEPT_BY_GUARD >= MAX_TERMS:
+            return []
+        heaviest = sorted(last.children, key=lambda part: -cast(int, part.args[0]))
+        kept = Node("mixture", *heaviest[:KEPT_BY_GUARD])
+        base = self._evaluator.matrices(Node("program", kept))
+        found = []
+        for guard, members in self._guards:
+            rows = members * undecided
+            if not rows.any() or bool((rows == undecided).all()):
+                continue
+            before = self._overlap(now, target, rows)
+            ((overlap, k, share),) = self._tried(base, rows, gains, target, 1)
+            rule = Node("when", guard, _with_part(kept, self._parts.nodes[k], share))
+            bigger = Node("program", *guarded, rule, last)
+            # The copies cost terms but can be weighed anew, which this trial does not show.
+            found.append(_Step(canonical(bigger), overlap - before))
+        return sorted(found, key=lambda step: -step.promise)[:1]
+
+    def _more_logits(
+        self, program: Node, number: int, rows: Tensor, missing: Tensor, now: Tensor, target: Tensor
+    ) -> list[_Step]:
+        rule = program.children[number]
+        mixture = rule.children[-1] if rule.op == "when" else rule
+        weights = _weights(mixture)
+        before = self._overlap(now, target, rows)
+        found = []
+        for position, part in enumerate(mixture.children):
+            score = part.children[0]
+            if score.op != "score" or len(score.children) == limits.MAX_LOGITS:
+                continue
+            share = weights[position] / sum(weights)
+            softmax = self._evaluator.shares(score)
+            pull = softmax * (missing - (missing * softmax).sum(-1, keepdim=True))
+            slopes = (self._logits.products(pull) * rows[:, None]).sum(0)
+            for k in slopes.abs().topk(RANKED).indices.tolist():
+                for logit in TRIED_LOGITS:
+                    if logit * float(slopes[k]) < 0:
+                        continue
+                    new = Node("logit", round(10 * logit), self._logits.nodes[k])
+                    changed = Node("score", *score.children, new)
+                    moved = now + share * (self._evaluator.shares(changed) - softmax)
+                    parts = list(mixture.children)
+                    parts[position] = Node("part", part.args[0], changed)
+                    bigger = _with_mixture(program, number, Node("mixture", *parts))
+                    promise = self._overlap(moved, target, rows) - before
+                    found.append(_Step(bigger, promise))
+        return found
+
+
+def _weights(mixture: Node) -> list[int]:
+    return [cast(int, part.args[0]) for part in mixture.children]
+
+
+def _with_part(mixture: Node, selection: Node, share: float) -> Node:
+    """The mixture with a part that gets `share` of it, in percent."""
+    weights = _weights(mixture)
+    percent = [max(1, round(100 * (1 - share) * w / sum(weights))) for w in weights]
+    nodes = [part.children[0] for part in mixture.children]
+    pairs = zip([*percent, round(100 * share)], [*nodes, selection], strict=True)
+    return Node("mixture", *(Node("part", weight, node) for weight, node in pairs))
+
+
+def _with_mixture(program: Node, number: int, mixture: Node) -> Node:
+    """The canonical program with another mixture in one of its rules."""
+    rules = list(program.children)
+    rule = rules[number]
+    rules[number] = Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
+    return canonical(Node("program", *rules))

@@ -6,31 +6,22 @@ moment goes on where it was.
 
 from dataclasses import asdict, dataclass
 
-from torch import Tensor
-
-from grammar.canonical import canonical_text, content_hash
-from grammar.parser import parse_or_raise
-from grammar.printer import to_text
+from grammar.canonical import canonical_text
 from grammar.rejection import Rejection, located
-from grammar.tree import Node
 from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
 from interpreter.progress import progress_bar
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.fitting import Fitter, structure
-from synth.growing import SCREENED_TEXTS, Grower, pool_of
 from synth.library import Library, Proposal, Run, run_key
-from synth.prompt import EXAMPLES, PromptWriter
+from synth.prompt import PromptWriter
 from synth.proposers import Draft, Proposer
 from synth.ranking import keep_best
+from synth.refining import refine
 
 TRIVIAL = ("first", "any", "back(1)", "self")
 """The programs that need no synthesis: first token, uniform, previous, self."""
-
-FITTED = 8
-"""Programs per head whose constants are fitted, best on the training texts first."""
 
 BATCH = 8
 """Answers of the language model that are asked for, and stored, at a time."""
@@ -61,7 +52,7 @@ def synthesize(
     }
     train = Evaluator(patterns["train"].facts())
     propose(run, patterns["train"], train, proposer, library, settings)  # 2. propose, 3. execute
-    refine(run, patterns["train"], train, library, settings)  # 4. refine
+    refine(run, patterns["train"], library, settings.seed)  # 4. refine
     keep_best(run, patterns, library)  # 5. keep
     library.finish_run(run)
     return run  # 6. prove it: the scores of `keep_best` are of texts that no step has seen
@@ -142,55 +133,4 @@ def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Pro
         seed=seed,
         tokens=draft.tokens,
         seconds=draft.seconds,
-    )
-
-
-def refine(
-    run: Run, patterns: Captured, evaluator: Evaluator, library: Library, settings: Settings
-) -> None:
-    """Every program is tried on every head; the best are fitted, the best of those grown.
-
-    The prompt's worked examples are tried too: what a head gains from them is not the model's.
-    """
-    fitter = Fitter(evaluator)
-    library.add_programs(EXAMPLES)
-    written = [p.text for p in library.proposals(run) if p.stage in ("trivial", "language model")]
-    texts = {*EXAMPLES, *(text for text in written if text is not None)}
-    programs = [parse_or_raise(text) for text in sorted(texts)]
-    screening = Evaluator(patterns.first(SCREENED_TEXTS).facts())
-    grower = Grower(fitter, screening, pool_of(programs))
-    with progress_bar() as bar:
-        task = bar.add_task("Fitting and growing", total=len(settings.heads))
-        for layer, head in settings.heads:
-            target = patterns.head((layer, head))
-            if not library.batch_done(run, layer, head, "fit", 0):
-                best = _best_structures(fitter, programs, target)
-                fitted = [_refined(fitter.fit(p, target), p, "fit", settings.seed) for p in best]
-                library.record_batch(run, layer, head, "fit", 0, fitted)
-            if not library.batch_done(run, layer, head, "grow", 0):
-                fits = {p.text for p in library.proposals(run, layer, head, "fit") if p.text}
-                start = _ranked(fitter, [parse_or_raise(t) for t in sorted(fits)], target)[0]
-                grown = grower.grow(start, target)
-                found = [_refined(p, start, "grow", settings.seed) for p in grown]
-                library.record_batch(run, layer, head, "grow", 0, found)
-            bar.advance(task)
-
-
-def _ranked(fitter: Fitter, programs: list[Node], target: Tensor) -> list[Node]:
-    scores = {program: fitter.score(program, target) for program in programs}
-    return sorted(scores, key=lambda p: (-scores[p], to_text(p)))
-
-
-def _best_structures(fitter: Fitter, programs: list[Node], target: Tensor) -> list[Node]:
-    """The best programs that differ in more than the constants, which are fitted anyway."""
-    found: dict[Node, Node] = {}
-    for program in _ranked(fitter, programs, target):
-        found.setdefault(structure(program), program)
-    return list(found.values())[:FITTED]
-
-
-def _refined(node: Node, parent: Node, by: str, seed: int) -> Proposal:
-    text = to_text(node)
-    return Proposal(
-        raw=text, text=text, proposer=by, seed=seed, parents=[content_hash(to_text(parent))]
     )

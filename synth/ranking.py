@@ -40,7 +40,7 @@ class Scorer:
     def ious(self, text: str) -> Tensor:
         """[text, head] float32: IoU of one program with every captured head."""
         matrices = self.matrices(text)
-        return scores.iou(self.patterns.attention, matrices[:, None])
+        return scores.iou_with_each(self.patterns.attention, matrices)
 
     def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
         """All scores of one program on one head; `about` holds model, revision and texts."""

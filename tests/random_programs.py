@@ -33,7 +33,7 @@ def _primitive(rng: Random, primitive: Primitive, depth: int) -> Node:
     for parameter in primitive.parameters:
         if parameter is Parameter.NUMBER:
             arguments.append(_number(rng))
-        elif parameter is Parameter.WORD:
+        elif parameter in (Parameter.WORD, Parameter.FOLDED_WORD):
             arguments.append(rng.choice(WORDS))
         else:
             arguments.append(random_predicate(rng, depth))
@@ -112,6 +112,8 @@ def random_tokens(rng: Random, most: int) -> list[Token]:
             sentence=rng.randint(-1, 2),
             sentence_start=flag(),
             sentence_end=flag(),
+            clause=rng.randint(-1, 2),
+            repeated=flag(),
             continuation=flag(),
             quoted=flag(),
             special=flag(),

@@ -8,7 +8,7 @@ from grammar.primitives import PRIMITIVES, Kind, Parameter, Primitive
 from grammar.token_facts import UNIVERSAL_POS, Token
 from grammar.tree import Node
 
-WORDS = ("the", "a", "dog", "lily", "é", "猫", "don't")
+WORDS = ("the", "The", "a", "dog", "lily", "é", "猫", "don't")
 NUMBERS = st.integers(1, 6) | st.integers(1, limits.MAX_NUMBER)
 
 
@@ -17,7 +17,7 @@ def _arguments(draw: st.DrawFn, primitive: Primitive, depth: int) -> list[Node |
     for parameter in primitive.parameters:
         if parameter is Parameter.NUMBER:
             arguments.append(draw(NUMBERS))
-        elif parameter is Parameter.WORD:
+        elif parameter in (Parameter.WORD, Parameter.FOLDED_WORD):
             arguments.append(draw(st.sampled_from(WORDS)))
         else:
             arguments.append(draw(predicates(depth)))
@@ -122,6 +122,8 @@ def token_lists(draw: st.DrawFn, max_size: int = 12) -> list[Token]:
             sentence=draw(st.integers(-1, 2)),
             sentence_start=draw(flag),
             sentence_end=draw(flag),
+            clause=draw(st.integers(-1, 2)),
+            repeated=draw(flag),
             continuation=draw(flag),
             quoted=draw(flag),
             special=draw(flag),

@@ -21,7 +21,24 @@ from tests.strategies import programs
 
 N = 24
 TOKENS = [
-    Token(i % 5, "a", "a", i, "a", "NOUN", "ROOT", i - 1, 0, False, False, False, False, False)
+    Token(
+        i % 5,
+        "a",
+        "a",
+        i,
+        "a",
+        "NOUN",
+        "ROOT",
+        i - 1,
+        0,
+        False,
+        False,
+        0,
+        False,
+        False,
+        False,
+        False,
+    )
     for i in range(N)
 ]
 FACTS = make_facts([TOKENS], causal=True)

@@ -105,4 +105,6 @@ def test_far_members_do_not_underflow() -> None:
 
 
 def _plain(token_id: int, word: str, pos: str = "X") -> Token:
-    return Token(token_id, word, word, -1, "", pos, "", -1, 0, False, False, False, False, False)
+    return Token(
+        token_id, word, word, -1, "", pos, "", -1, 0, False, False, 0, False, False, False, False
+    )

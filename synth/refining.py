@@ -1,0 +1,128 @@
+"""Refines what was proposed, head by head: fit the best, grow the best of those, fit that again."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from grammar.canonical import canonical, content_hash
+from grammar.parser import parse_or_raise
+from grammar.primitives import PRIMITIVES, Kind
+from grammar.printer import to_text
+from grammar.tree import Node
+from interpreter.capture import Captured
+from interpreter.evaluate import Evaluator
+from interpreter.progress import progress_bar
+from synth import vocabulary
+from synth.fitting import Fitter, structure
+from synth.growing import STEPS, Grower
+from synth.library import Library, Proposal, Run
+from synth.prompt import EXAMPLES
+from synth.ranking import Scorer
+
+START = "score(1.0 first - 1.0 distance(any))"
+"""A sink and a fade: what most heads have in common, and so what most programs grow from."""
+
+GROWING_TEXTS = 24
+"""Training texts on which programs grow; their constants are fitted on all of them at last."""
+
+FITTED = 3
+"""Programs per head whose constants are fitted before the best of them grows."""
+
+
+def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
+    """Every program is tried on every head; the best are fitted, the best of those grown.
+
+    The prompt's worked examples are tried too: what a head gains from them is not the model's.
+    """
+    library.add_programs((*EXAMPLES, START))
+    written = [p.text for p in library.proposals(run) if p.stage in ("trivial", "language model")]
+    texts = sorted({*EXAMPLES, START, *(text for text in written if text is not None)})
+    programs = [parse_or_raise(text) for text in texts]
+    growing = patterns.first(GROWING_TEXTS)
+    fitter = Fitter(Evaluator(patterns.facts()))
+    quick = Fitter(Evaluator(growing.facts()))
+    grower = _grower(quick, growing, programs)
+    ious = _ious(Scorer(growing), texts)
+    with progress_bar() as bar:
+        task = bar.add_task("Fitting and growing", total=len(patterns.heads))
+        for index, (layer, head) in enumerate(patterns.heads):
+            if not library.batch_done(run, layer, head, "grow", 0):
+                target = growing.attention[:, index]
+                best = _best_structures(programs, ious[:, index].tolist())
+                fitted = {p: quick.fit_constants(p, target, STEPS) for p in best}
+                parent = max(fitted, key=lambda p: quick.score(fitted[p], target))
+                grown = [fitted[parent], *grower.grow(fitted[parent], target)]
+                final = fitter.fit(grown[-1], patterns.attention[:, index])
+                found = [_refined(p, parent, seed) for p in (*grown, final)]
+                library.record_batch(run, layer, head, "grow", 0, found)
+            bar.advance(task)
+
+
+def _grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Grower:
+    """A grower over the whole vocabulary and all that the programs say."""
+    tokens, causal = patterns.tokens, patterns.causal
+    selections = {
+        *vocabulary.selections(tokens, causal=causal),
+        *vocabulary.scores(tokens, causal=causal),
+        *_said(programs),
+    }
+    return Grower(
+        fitter,
+        sorted(selections, key=to_text),
+        vocabulary.logits(tokens, causal=causal),
+        vocabulary.guards(tokens),
+    )
+
+
+def _said(programs: Sequence[Node]) -> set[Node]:
+    """The selections and scores of the programs, and the selections' siblings.
+
+    A proposer that finds the right words need not find the right way to pick them.
+    """
+    found = set()
+    for program in programs:
+        for part in (node for node in program.walk() if node.op == "part"):
+            term = canonical(part.children[0])
+            found.add(term)
+            logits = term.children if term.op == "score" else ()
+            found |= {logit.children[0] for logit in logits}
+    predicates = {to_text(p) for p in map(_predicate, found) if p is not None}
+    ways = vocabulary.FEW_WAYS
+    return found | {vocabulary.term(way.format(p=p)) for p in predicates for way in ways}
+
+
+def _predicate(selection: Node) -> Node | None:
+    """The predicate that a selection picks from; None for a score."""
+    if selection.op == "score":
+        return None
+    primitive = PRIMITIVES.get(selection.op)
+    if primitive is not None and primitive.kind is Kind.SELECTION:
+        return selection.children[0]
+    return selection
+
+
+def _ious(scorer: Scorer, texts: Sequence[str]) -> Tensor:
+    """[program, head] float32: mean IoU over the texts."""
+    with progress_bar() as bar:
+        tried = bar.track(texts, description="Trying every program on every head")
+        return torch.stack([scorer.ious(text).mean(0) for text in tried])
+
+
+def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> list[Node]:
+    """The best programs that differ in more than the constants, which are fitted anyway.
+
+    `START` is always among them: before its constants are fitted it does not show what it can.
+    """
+    found = {structure(start): start for start in [parse_or_raise(START)]}
+    ranked = sorted(zip(ious, programs, strict=True), key=lambda pair: (-pair[0], to_text(pair[1])))
+    for _, program in ranked:
+        found.setdefault(structure(program), program)
+    return list(found.values())[:FITTED]
+
+
+def _refined(node: Node, parent: Node, seed: int) -> Proposal:
+    text = to_text(node)
+    return Proposal(
+        raw=text, text=text, proposer="grow", seed=seed, parents=[content_hash(to_text(parent))]
+    )

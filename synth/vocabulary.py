@@ -1,0 +1,98 @@
+"""What programs are grown from: selections and scores over every primitive and frequent words."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from grammar.canonical import canonical
+from grammar.parser import parse_or_raise
+from grammar.primitives import Kind, primitives
+from grammar.printer import to_text
+from grammar.token_facts import Token
+from grammar.tree import Node
+
+WAYS = (
+    *("{p}", "first({p})", "first({p}, 2)", "first({p}, 3)", "recent({p})", "recent({p}, 2)"),
+    *("last({p})", "near({p}, 2)", "near({p}, 8)", "near({p}, 32)"),
+    *("newest({p}, 2)", "earliest({p}, 2)"),
+)
+"""Every way to select members of a class."""
+FEW_WAYS = ("{p}", "first({p})", "recent({p})", "near({p}, 4)", "near({p}, 32)")
+"""Ways to select by a relation, or by two predicates at once."""
+SCORE = "score(2.0 {p} - 1.0 distance(any))"
+"""A first form of scores, whose logits are fitted and added to afterwards."""
+FREQUENT_WORDS = 24
+
+
+def term(text: str) -> Node:
+    """The selection, score or predicate that this program consists of."""
+    return canonical(parse_or_raise(text)).children[0].children[0].children[0]
+
+
+def frequent_words(tokens: Iterable[Sequence[Token]]) -> list[str]:
+    """The most frequent words of the texts, those of letters alone."""
+    counts = Counter(t.word for document in tokens for t in document if t.word)
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    return [w for w in ranked if w.isalpha()][:FREQUENT_WORDS]
+
+
+def classes(tokens: Iterable[Sequence[Token]]) -> list[str]:
+    """Every token class without parameters, and every frequent word."""
+    plain = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters]
+    return plain + [f'word("{w}")' for w in frequent_words(tokens)]
+
+
+def relations() -> list[str]:
+    """Every relation without parameters."""
+    return [p.name for p in primitives(Kind.RELATION) if not p.parameters]
+
+
+def predicates(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
+    """What a logit may speak about, beside fades."""
+    plain = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters]
+    texts = [*classes(tokens), *relations(), "within(2)", "within(5)", "within(12)"]
+    texts += [f"back({k})" for k in range(1, 9)]
+    texts += [f"after({p})" for p in (*plain, *relations())] + [f"before({p})" for p in plain]
+    if not causal:
+        texts += [f"ahead({k})" for k in range(1, 6)]
+    return _distinct(texts)
+
+
+def logits(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
+    """Selections that may stand in a score."""
+    texts = ["distance(any)", "first", "first(any, 2)", "near(any, 4)", "near(any, 16)"]
+    texts += [f"first({p})" for p in classes(tokens)] + [f"recent({p})" for p in classes(tokens)]
+    return _distinct([*texts, *map(to_text, predicates(tokens, causal=causal))])
+
+
+def selections(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
+    """Selections that may be parts of a mixture."""
+    plain = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters]
+    texts = ["first(any, 2)", "first(any, 3)", "first(any, 4)", "earliest(any, 2)"]
+    texts += [f"near(any, {k})" for k in (1, 2, 4, 8, 16, 32, 64)]
+    texts += [f"back({k})" for k in range(1, 9)] + [f"within({k})" for k in (2, 5, 12)]
+    texts += [way.format(p=p) for p in classes(tokens) for way in WAYS]
+    texts += [way.format(p=p) for p in relations() for way in FEW_WAYS]
+    texts += [f"after({p})" for p in (*plain, *relations())] + [f"before({p})" for p in plain]
+    texts += [f"recent(after({p}))" for p in (*plain, *relations())]
+    texts += [way.format(p=f"{p} and same_sentence") for p in plain for way in FEW_WAYS]
+    texts += [f"{p} and not same_sentence" for p in plain]
+    if not causal:
+        texts += [f"ahead({k})" for k in range(1, 6)]
+        texts += [way.format(p=p) for p in plain for way in ("next({p})", "last({p}, 2)")]
+    return _distinct(texts)
+
+
+def scores(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
+    """Scores with one predicate and a fade."""
+    known = map(to_text, predicates(tokens, causal=causal))
+    return _distinct([SCORE.format(p=p) for p in known])
+
+
+def guards(tokens: Sequence[Sequence[Token]]) -> list[Node]:
+    """Classes of query tokens that may have a mixture of their own."""
+    plain = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters and p.name != "any"]
+    return _distinct([*plain, *(f"after({p})" for p in plain)])
+
+
+def _distinct(texts: Iterable[str]) -> list[Node]:
+    return sorted({term(text) for text in texts}, key=to_text)
