@@ -48,11 +48,27 @@ INSTRUCTION = (
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A program that was tried on the head."""
+
+    text: str
+    iou: float
+    """Mean over the train documents."""
+    proposer: str = ""
+    """Who wrote it for this head; empty for trivial programs, examples, and other heads' own."""
+
+
+@dataclass(frozen=True)
 class Prompt:
-    """Chat messages, ending with a user's turn."""
+    """What a proposer is told about a head; a language model sees the messages alone."""
 
     messages: tuple[tuple[str, str], ...]
-    """(role, content) pairs; roles are system, user, assistant."""
+    """(role, content) pairs, ending with a user's turn; roles are system, user, assistant."""
+    tried: tuple[Attempt, ...] = ()
+    """What is known to fit this head or not, the best first."""
+    words: tuple[str, ...] = ()
+    """Words of the texts, the most frequent first."""
+    causal: bool = True
 
     @property
     def sha256(self) -> str:

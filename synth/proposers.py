@@ -1,11 +1,22 @@
-"""Who writes candidate programs."""
+"""Who writes candidate programs: what all proposers have in common, and their names."""
 
-import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from grammar.canonical import canonical, content_hash
+from grammar.errors import InputError
+from grammar.printer import to_text
+from grammar.tree import Node
 from synth.prompt import Prompt
+
+MAX_NEW_TOKENS = 80
+TEMPERATURE = 0.7
+TOP_P = 0.9
+
+PATIENCE = 100
+"""Programs that are drawn for each that is wanted, before a proposer without a model gives up."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +27,11 @@ class Draft:
     finished: bool
     tokens: int
     seconds: float
+    dollars: float = 0.0
+    parents: tuple[str, ...] = ()
+    """Hashes of the programs that it was made from."""
+    author: str = ""
+    """The name of the proposer that wrote it, where that is another one than was asked."""
 
 
 class Proposer(Protocol):
@@ -27,130 +43,85 @@ class Proposer(Protocol):
         ...
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
-        """`count` drafts; the same prompt and seed give the same drafts on one machine."""
+        """At most `count` drafts; the same prompt and seed give the same on one machine.
+
+        Raises ProposerFailedError when this batch is lost, and InputError when all would be.
+        """
         ...
 
 
-MAX_NEW_TOKENS = 80
-TEMPERATURE = 0.7
-TOP_P = 0.9
+class ProposerFailedError(Exception):
+    """A batch that came to nothing; the message says why in one line.
 
-
-def _recorder() -> Any:
-    """A stopping criterion that stops nothing and remembers the tokens it was shown.
-
-    Outlines returns decoded text alone, which does not tell whether an answer had ended.
-    """
-    import torch
-    from transformers import StoppingCriteria
-
-    class Recorder(StoppingCriteria):
-        ids: torch.Tensor
-
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            self.ids = input_ids
-            return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-    return Recorder()
-
-
-class OutlinesProposer:
-    """A causal language model whose decoding is held to the grammar: Outlines, llguidance.
-
-    Prompts are long and answers short, so the key-value cache of the turn that all prompts
-    share is kept, and the answers of one batch start from one cache.
+    `dollars` is what it may have cost.
     """
 
-    def __init__(self, model_name: str) -> None:
-        import outlines
-        from outlines.types import CFG
+    def __init__(self, message: str, dollars: float = 0.0) -> None:
+        super().__init__(message)
+        self.dollars = dollars
 
-        from grammar.grammar_file import PATH
-        from interpreter.models import load_model
 
-        self._loaded = load_model(model_name, attention="sdpa")
-        self._tokenizer = self._loaded.tokenizer
-        tokenizer: Any = self._tokenizer
-        self._model = outlines.from_transformers(self._loaded.model, tokenizer)
-        grammar = CFG(PATH.read_text(encoding="utf-8"))
-        self._generator = outlines.Generator(self._model, grammar, backend="llguidance")
-        self._turns: tuple[tuple[str, str], ...] = ()
-        self._shared = 0
-        self._cache: Any = None
+KINDS = {
+    "outlines:MODEL": "a transformer held to the grammar, in this process; MODEL alone means this",
+    "vllm:URL": "a vLLM server that holds its model to the grammar, as vllm:http://127.0.0.1:8000",
+    "vllm:MODEL": "vLLM in this process",
+    "api:MODEL@URL": "an OpenAI-compatible API; its key is read from HEADSCRIPT_API_KEY",
+    "sampling": "programs drawn from the grammar",
+    "enumeration": "the smallest programs first, then greedily longer",
+    "mutation": "changes and crossings of the best programs so far",
+    "learned:PROPOSER": "drawn from a grammar learned from another proposer's answers",
+}
+"""What --proposer takes, and what each is."""
 
-    @property
-    def name(self) -> str:
-        """outlines:MODEL@REVISION."""
-        return f"outlines:{self._loaded.name}@{self._loaded.revision[:12]}"
 
-    def _input(self, prompt: Prompt) -> Any:
-        """The prompt as Outlines takes it: a chat where the model has a template for one."""
-        from outlines.inputs import Chat
+def make_proposer(spec: str) -> Proposer:
+    """The proposer of that name, ready to write.  Raises InputError for a name of none."""
+    kind, _, rest = spec.partition(":")
+    match kind, rest:
+        case "sampling", "":
+            from synth.sampling import SamplingProposer
 
-        if not self._tokenizer.chat_template:
-            return prompt.text()
-        return Chat([{"role": role, "content": content} for role, content in prompt.messages])
+            return SamplingProposer()
+        case "enumeration", "":
+            from synth.enumeration import EnumerationProposer
 
-    def _ids(self, prompt: Prompt) -> list[int]:
-        text = self._model.type_adapter.format_input(self._input(prompt))
-        ids: list[int] = self._tokenizer(text)["input_ids"]
-        return ids
+            return EnumerationProposer()
+        case "mutation", "":
+            from synth.mutation import MutationProposer
 
-    def _extended(self, cache: Any, ids: list[int]) -> Any:
-        """A copy of the cache with the keys and values of further tokens."""
-        import torch
+            return MutationProposer()
+        case "learned", _ if rest:
+            from synth.learned import LearnedProposer
 
-        cache = copy.deepcopy(cache)
-        if ids:
-            new = torch.tensor([ids], device=self._loaded.model.device)
-            with torch.no_grad():
-                self._loaded.model(new, past_key_values=cache, logits_to_keep=1)
-        return cache
+            return LearnedProposer(make_proposer(rest))
+        case "outlines", _ if rest:
+            from synth.outlines_proposer import OutlinesProposer
 
-    def _prefilled(self, prompt: Prompt) -> Any:
-        """The key-value cache of all tokens of the prompt but the last.
+            return OutlinesProposer(rest)
+        case _, "" if kind not in ("outlines", "vllm", "api", "learned"):
+            from synth.outlines_proposer import OutlinesProposer
 
-        Always made in the same two steps, the system's turn and then the rest, so that
-        rounding does not depend on what was asked before.
-        """
-        from transformers import DynamicCache
+            return OutlinesProposer(spec)
+    raise InputError(f"no proposer {spec!r:.60}: write one of {', '.join(KINDS)}")
 
-        ids = self._ids(prompt)[:-1]
-        turns = (prompt.messages[0], ("user", ""))
-        if turns != self._turns:
-            pairs = zip(ids, self._ids(Prompt(turns)), strict=False)
-            self._shared = next((i for i, (a, b) in enumerate(pairs) if a != b), len(ids))
-            empty = DynamicCache(config=self._loaded.model.config)
-            self._cache = self._extended(empty, ids[: self._shared])
-            self._turns = turns
-        return self._extended(self._cache, ids[self._shared :])
 
-    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
-        """`count` samples of at most `MAX_NEW_TOKENS` tokens each."""
-        import torch
+def distinct(
+    draw: Callable[[], tuple[Node, tuple[str, ...]]], prompt: Prompt, count: int
+) -> list[Draft]:
+    """Drafts of `count` programs that were not tried; `draw` gives a program and its parents.
 
+    Fewer where `draw` finds nothing new any more.
+    """
+    known = {attempt.text for attempt in prompt.tried}
+    found: list[Draft] = []
+    for _ in range(PATIENCE * count):
+        if len(found) == count:
+            break
         started = time.monotonic()
-        cache = self._prefilled(prompt)
-        cache.batch_repeat_interleave(count)
-        recorder = _recorder()
-        torch.manual_seed(seed)
-        texts: Any = self._generator(
-            self._input(prompt),
-            past_key_values=cache,
-            max_new_tokens=MAX_NEW_TOKENS,
-            do_sample=True,
-            temperature=TEMPERATURE,
-            top_k=0,
-            top_p=TOP_P,
-            num_return_sequences=count,
-            stopping_criteria=[recorder],
-        )
-        seconds = (time.monotonic() - started) / count
-        answers = [texts] if isinstance(texts, str) else texts
-        written = recorder.ids[:, len(self._ids(prompt)) :]
-        ends = [(row == self._tokenizer.eos_token_id).nonzero() for row in written]
-        lengths = [int(end[0]) if len(end) else None for end in ends]
-        return [
-            Draft(text, n is not None, written.shape[1] if n is None else n, seconds)
-            for text, n in zip(answers, lengths, strict=True)
-        ]
+        program, parents = draw()
+        text = to_text(canonical(program))
+        if text not in known:
+            known.add(text)
+            hashes = tuple(map(content_hash, parents))
+            found.append(Draft(text, True, 0, time.monotonic() - started, parents=hashes))
+    return found

@@ -65,8 +65,8 @@ def synth(
     from synth.heads import check_heads, parse_heads
     from synth.library import Library
     from synth.library_file import check_place
+    from synth.outlines_proposer import OutlinesProposer
     from synth.pipeline import Settings, synthesize
-    from synth.proposers import OutlinesProposer
     from synth.results import run_results
     from synth.tables import print_results
 

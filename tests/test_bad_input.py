@@ -35,7 +35,7 @@ class NoProposer:
 
 @pytest.fixture(autouse=True)
 def no_language_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("synth.proposers.OutlinesProposer", NoProposer)
+    monkeypatch.setattr("synth.outlines_proposer.OutlinesProposer", NoProposer)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def stored(folders: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     """A library that `synth` made: one head, and nothing but trivial programs to start from."""
     path = tmp_path_factory.mktemp("library") / "l.sqlite"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synth.proposers.OutlinesProposer", NoProposer)
+        patch.setattr("synth.outlines_proposer.OutlinesProposer", NoProposer)
         options = ["--heads", "L1H2", "--budget", "0", "--max-tokens", "24"]
         result = CliRunner().invoke(main, [*synth(folders, path), *options])
     assert result.exit_code == 0, result.output
