@@ -49,7 +49,7 @@ def _filled(name: str, predicates: Sequence[Node], words: Sequence[str]) -> list
         options: Sequence[Node | str | int] = predicates
         if parameter is Parameter.NUMBER:
             options = NUMBERS
-        elif parameter is Parameter.WORD:
+        elif parameter in (Parameter.WORD, Parameter.FOLDED_WORD):
             options = words[:SHOWN_WORDS]
         found = [[*arguments, option] for option in options for arguments in found]
     return [Node(name, *arguments) for arguments in found]

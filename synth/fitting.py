@@ -21,7 +21,7 @@ STEPS_AFTER_PRUNING = 25
 """Fewer, because what is left starts from constants that were fitted with what is gone."""
 
 LEARNING_RATE = 0.15
-WORTH = 0.002
+WORTH = 0.001
 """IoU on the fitting texts that a part must add to stay in the program."""
 
 

@@ -22,7 +22,7 @@ from synth.library_view import terms
 
 MAX_TERMS = 12
 """Weighted selections and logits of one program: what a person still reads."""
-WORTH = 0.001
+WORTH = 0.0005
 """IoU on the growing texts that a step must add for each term that it adds."""
 FULL = 0.05
 """A key that misses this much weight counts fully; one that misses less counts less."""

@@ -213,7 +213,7 @@ class Sampler:
         for parameter in PRIMITIVES[name].parameters:
             if parameter is Parameter.NUMBER:
                 arguments.append(self._number(f"{name} number"))
-            elif parameter is Parameter.WORD:
+            elif parameter in (Parameter.WORD, Parameter.FOLDED_WORD):
                 arguments.append(str(self._chosen("word")))
             else:
                 arguments.append(self.predicate(context, depth))
