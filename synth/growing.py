@@ -126,7 +126,7 @@ class Grower:
         chosen = rows.nonzero()[:, 0]
         n = base.shape[-1]
         base, real = base.reshape(-1, n)[chosen], target.reshape(-1, n)[chosen]
-        best = gains[chosen].sum(0).topk(most).indices.tolist()
+        best = gains[chosen].sum(0).topk(min(most, len(self._parts.nodes))).indices.tolist()
         found = []
         for k in best:
             share = self._parts.values[chosen, k]
@@ -195,7 +195,7 @@ class Grower:
             softmax = self._evaluator.shares(score)
             pull = softmax * (missing - (missing * softmax).sum(-1, keepdim=True))
             slopes = (self._logits.products(pull) * rows[:, None]).sum(0)
-            for k in slopes.abs().topk(RANKED).indices.tolist():
+            for k in slopes.abs().topk(min(RANKED, len(slopes))).indices.tolist():
                 for logit in TRIED_LOGITS:
                     if logit * float(slopes[k]) < 0:
                         continue

@@ -5,6 +5,7 @@ import torch
 
 from grammar.canonical import canonical
 from grammar.parser import parse_or_raise
+from grammar.primitives import PRIMITIVES
 from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
@@ -12,9 +13,11 @@ from interpreter.facts import make_facts
 from interpreter.scores import iou
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
+from synth import vocabulary
 from synth.constants import Constants, Features
 from synth.fitting import Fitter
-from synth.growing import Grower, pool_of
+from synth.growing import MAX_TERMS, Grower
+from synth.library_view import terms
 from tests.tiny_models import tokenizer
 
 
@@ -59,13 +62,63 @@ def test_a_part_that_finds_nothing_reads_as_the_sink(evaluator: Evaluator) -> No
     assert to_text(fitted) == "first"
 
 
-def test_growing_finds_the_missing_part(evaluator: Evaluator) -> None:
-    target = evaluator.matrices(program('60 first + 40 first(word("the"))'))
-    pool = pool_of([program('1 last(word("the")) + 1 noun')])
+@pytest.fixture(scope="module")
+def grower(evaluator: Evaluator) -> Grower:
+    selections = ['first(word("the"))', "noun", "back(1)", "near(stop, 8)", "first"]
+    return Grower(
+        Fitter(evaluator),
+        [vocabulary.term(text) for text in selections],
+        [vocabulary.term(text) for text in ("noun", "stop", "distance(any)", "first")],
+        [vocabulary.term(text) for text in ("noun", "stop", "comma")],
+    )
+
+
+@pytest.mark.parametrize(
+    ("truth", "start"),
+    [
+        ('60 first + 40 first(word("the"))', "first"),
+        ("50 first + 30 back(1) + 20 near(stop, 8)", "first"),
+        ("score(3.0 first + 2.0 noun - 0.5 distance(any))", "score(1.0 first)"),
+        ("when stop: back(1); first", "first"),
+        ("when stop: back(1); when noun: 1 first + 1 near(stop, 8); first", "first"),
+    ],
+)
+def test_growing_finds_what_is_missing(
+    grower: Grower, evaluator: Evaluator, truth: str, start: str
+) -> None:
+    target = evaluator.matrices(program(truth))
     fitter = Fitter(evaluator)
-    grown = Grower(fitter, evaluator, pool).grow(program("first"), target)
-    assert 'first(word("the"))' in to_text(grown[-1])
-    assert fitter.score(grown[-1], target) > 0.97
+    grown = grower.grow(program(start), target)
+    scores = [fitter.score(p, target) for p in grown]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.97, [to_text(p) for p in grown]
+    assert terms(fitter.fit(grown[-1], target)) <= terms(program(truth)) + 1
+
+
+def test_growing_ends_where_nothing_is_missing(grower: Grower, evaluator: Evaluator) -> None:
+    tree = program("60 first + 40 back(1)")
+    assert grower.grow(tree, evaluator.matrices(tree)) == []
+
+
+def test_growing_keeps_to_the_limit_of_terms(grower: Grower, evaluator: Evaluator) -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(evaluator.sink.shape, generator=generator) * evaluator.facts.visible
+    target = noise / noise.sum(-1, keepdim=True).clamp_min(1e-9)
+    grown = grower.grow(program("first"), target)
+    assert grown
+    assert all(terms(p) <= MAX_TERMS for p in grown)
+    assert all(canonical(p) is p for p in grown)
+
+
+def test_the_vocabulary_uses_every_primitive(evaluator: Evaluator) -> None:
+    used = {
+        node.op
+        for causal in (True, False)
+        for pool in (vocabulary.selections, vocabulary.scores, vocabulary.logits)
+        for selection in pool([], causal=causal)
+        for node in selection.walk()
+    }
+    assert {p.name for p in PRIMITIVES.values()} - used <= {"word", "lemma"}
 
 
 def test_gradient_path_and_evaluator_agree(evaluator: Evaluator) -> None:

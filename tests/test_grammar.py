@@ -57,7 +57,8 @@ def test_examples_are_canonical(primitive) -> None:
         ("when any: self; first", "self"),
         ("when noun: first; first", "first"),
         ("when noun: self; when noun: back(1); first", "when noun: self; first"),
-        ('word("The")', 'word("the")'),
+        ('word("The")', 'word("The")'),
+        ('lemma("The")', 'lemma("the")'),
         ("99 self + 99 self + 1 first", "99 self + 99 self + 1 first"),
     ],
 )

@@ -179,7 +179,8 @@ def test_alignment(text: str, tokenizer: PreTrainedTokenizerFast, tagger: Any) -
         if token.special:
             assert (token.text, token.word, token.lemma, token.pos, token.role) == ("",) * 5
             assert (token.word_index, token.governor, token.sentence) == (-1, -1, -1)
-            assert (token.continuation, token.quoted) == (False, False)
+            assert (token.continuation, token.quoted, token.repeated) == (False,) * 3
+            assert token.clause == -1
             continue
         index = word_by_brute_force(text, span, doc)
         assert token.word_index == index
@@ -190,7 +191,10 @@ def test_alignment(text: str, tokenizer: PreTrainedTokenizerFast, tagger: Any) -
             continue
         begun.add(index)
         word = doc[index]
-        assert token.word == "".join(c.lower() if len(c.lower()) == 1 else c for c in word.text)
+        assert token.word == word.text
+        assert token.repeated == any(
+            w.text.lower() == word.text.lower() for w in doc[:index] if not w.is_space
+        )
         assert (token.pos, token.role) == (word.pos_, word.dep_)
         assert token.governor == (word.head.i if word.head.i != word.i else -1)
         assert token.sentence == next(
@@ -260,8 +264,20 @@ def test_quoted(text: str, quoted: str, byte_tokenizer: Any, tagger: Any) -> Non
 def test_contractions_by_hand(tokenizer: PreTrainedTokenizerFast, tagger: Any) -> None:
     (tokens,) = read_tokens(["I don't go."], tokenizer, tagger)
     words = {t.word for t in tokens}
-    assert words >= {"i", "n't", "go", "."}
+    assert words >= {"I", "n't", "go", "."}
     assert all(t.lemma == "not" for t in tokens if t.word == "n't")
+
+
+def test_clauses_and_repeated_words_by_hand(
+    tokenizer: PreTrainedTokenizerFast, tagger: Any
+) -> None:
+    (tokens,) = read_tokens(["The fox saw the sea, the fox\nsaw."], tokenizer, tagger)
+    clauses = {t.word: t.clause for t in tokens if t.word in ("sea", ",", ".")}
+    assert clauses == {"sea": 0, ",": 0, ".": clauses["."]}
+    assert clauses["."] >= 1
+    assert {t.repeated for t in tokens if t.word == "the"} == {True}
+    assert {t.repeated for t in tokens if t.word == "The"} == {False}
+    assert not any(t.repeated for t in tokens if t.word == "sea")
 
 
 def test_pieces_of_an_emoji_and_a_long_word(byte_tokenizer: Any, tagger: Any) -> None:
