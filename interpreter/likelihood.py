@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grammar.errors import InputError
 from interpreter.models import LoadedModel
-from interpreter.rows import FactsOf, Rows, rows_of_ids, rows_of_texts
+from interpreter.rows import FactsOf, Rows, padded, rows_for
 from interpreter.texts import Texts
 from interpreter.tokens import Encoded, encode
 
@@ -80,26 +80,13 @@ class Batch:
     def __init__(self, loaded: LoadedModel, chosen: Sequence[Example]) -> None:
         self._loaded = loaded
         self.examples = chosen
-        width = max(len(e.text.ids) for e in chosen)
-        self.ids = torch.zeros(len(chosen), width, dtype=torch.long)
-        self.mask = torch.zeros(len(chosen), width, dtype=torch.long)
-        for row, example in enumerate(chosen):
-            count = len(example.text.ids)
-            self.ids[row, :count] = torch.tensor(example.text.ids)
-            self.mask[row, :count] = 1
+        self.ids, self.mask = padded([e.text for e in chosen])
         self._asked = [(row, i) for row, e in enumerate(chosen) for i in e.asked]
         self._answers = torch.tensor([token for e in chosen for token in e.answers])
 
-    @property
-    def real(self) -> Tensor:
-        """[example, token] bool: not padding."""
-        return self.mask.bool()
-
     def rows(self, tagger: "Language", facts_of: FactsOf) -> Rows:
         """Where programs give their rows for these examples."""
-        if self._loaded.causal:
-            return rows_of_ids(self._loaded, tagger, facts_of, self.ids, self.mask)
-        return rows_of_texts(self._loaded, tagger, [e.text for e in self.examples])
+        return rows_for(self._loaded, tagger, facts_of, [e.text for e in self.examples])
 
     def logits(self) -> Tensor:
         """[asked, vocabulary] float32 of the model as it is, example after example."""

@@ -45,6 +45,7 @@ class Rows:
             columns[text, : len(positions)] = positions[:width]
         text, query, token = torch.tensor(places).T
         self._texts, self._tokens = text.to(device), token.to(device)
+        self._queries = (text * shape[1] + query).to(device)
         self._target = ((text * shape[1] + query)[:, None] * (shape[2] + 1) + columns[text]).to(
             device
         )
@@ -58,6 +59,35 @@ class Rows:
         result = rows.new_zeros(batch * queries * (keys + 1))
         result[self._target] = rows
         return result.view(batch, queries, keys + 1)[:, :, :keys]
+
+    def at_queries(self, values: Tensor) -> Tensor:
+        """[batch, query] of the pass, 0 on padding, from an evaluator's values at its queries."""
+        prefixes = self._facts_of == "prefix"
+        found = values[:, 0] if prefixes else values[self._texts, self._tokens]
+        batch, queries, _ = self._shape
+        result = found.new_zeros(batch * queries)
+        result[self._queries] = found
+        return result.view(batch, queries)
+
+
+def rows_for(
+    loaded: LoadedModel, tagger: "Language", facts_of: FactsOf, texts: Sequence[Encoded]
+) -> Rows:
+    """Rows for all tokens of some texts, padded on the right."""
+    if not loaded.causal:
+        return rows_of_texts(loaded, tagger, texts)
+    return rows_of_ids(loaded, tagger, facts_of, *padded(texts))
+
+
+def padded(texts: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
+    """Ids and mask [text, token] int64, padded on the right with 0."""
+    width = max(len(text.ids) for text in texts)
+    ids = torch.zeros(len(texts), width, dtype=torch.long)
+    mask = torch.zeros(len(texts), width, dtype=torch.long)
+    for row, text in enumerate(texts):
+        ids[row, : len(text.ids)] = torch.tensor(text.ids)
+        mask[row, : len(text.ids)] = 1
+    return ids, mask
 
 
 def rows_of_ids(
