@@ -48,7 +48,7 @@ class OutputGrower:
         self._patterns = patterns
         self._richness = richness
         evaluator = Evaluator(rows.facts)
-        found = {}
+        found: dict[int, tuple[Node, Tensor]] = {}
         for term in pool:
             shares = rows.placed(evaluator.shares(term))
             found.setdefault(hash(shares.numpy().tobytes()), (term, shares))
