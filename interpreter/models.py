@@ -166,7 +166,7 @@ def _hub_source(name: str) -> _Source:
 
 def _load_weights(name: str, source: _Source, **how: Any) -> "PreTrainedModel":
     """The model in eval mode without gradients, all of whose weights come from the file."""
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
     # Reading the config of a GGUF takes seconds; what is packed as one is a causal model.
     architecture = "ForCausalLM"
@@ -174,8 +174,11 @@ def _load_weights(name: str, source: _Source, **how: Any) -> "PreTrainedModel":
         config = AutoConfig.from_pretrained(source.place, **source.options)
         _check_shape(name, config)
         architecture = (config.architectures or [""])[0]
-    is_language_model = architecture.endswith(("ForCausalLM", "LMHeadModel"))
-    loader: Any = AutoModelForCausalLM if is_language_model else AutoModel
+    loader: Any = AutoModel
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        loader = AutoModelForCausalLM
+    elif architecture.endswith("ForMaskedLM"):
+        loader = AutoModelForMaskedLM
     model, report = loader.from_pretrained(
         source.place, trust_remote_code=False, output_loading_info=True, **source.options, **how
     )

@@ -11,7 +11,7 @@ there is no cache.  A bidirectional model reads whole texts.
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,14 +24,10 @@ from grammar.tree import Node
 from interpreter.attention import handled
 from interpreter.capture import Head
 from interpreter.cost import check_cost
-from interpreter.decoding import decode_prefixes
 from interpreter.evaluate import Evaluator
-from interpreter.facts import Facts, make_facts
 from interpreter.models import LoadedModel, load_spacy
+from interpreter.rows import FactsOf, Rows, rows_of_ids
 from interpreter.substitution import put_in_place
-from interpreter.tokens import tag
-
-FactsOf = Literal["prefix", "text"]
 
 
 @contextmanager
@@ -98,7 +94,7 @@ class _Running:
         self._read: WeakKeyDictionary[Any, tuple[Tensor, Tensor]] = WeakKeyDictionary()
         """What each cache holds: ids and mask, [batch, tokens]."""
         self._batch: tuple[Tensor, Tensor] | None = None
-        self._rows: _Rows | None = None
+        self._rows: Rows | None = None
         self._reached: set[int] = set()
 
     def before(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -121,7 +117,7 @@ class _Running:
                     check_cost(tree, longest)
                 except InputError as error:
                     raise InputError(f"L{layer}H{head} can't be replaced: {error}") from error
-        self._rows = self._facts(ids, mask, past)
+        self._rows = rows_of_ids(self._loaded, self._tagger, self._facts_of, ids, mask, past)
         self._reached = set()
 
     def _with_past(self, ids: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor, int]:
@@ -150,25 +146,6 @@ class _Running:
         ids = ids.cpu()
         mask = torch.ones_like(ids) if mask is None else mask.cpu()[:, : ids.shape[1]]
         return ids, mask, past
-
-    def _facts(self, ids: Tensor, mask: Tensor, past: int) -> "_Rows":
-        tokens, places = [], []
-        at = [row.nonzero()[:, 0] for row in mask]
-        for text, positions in enumerate(at):
-            if not len(positions):
-                raise InputError(f"text {text + 1} of {len(ids)} has no tokens: its mask is 0")
-            prefixes = decode_prefixes(ids[text, positions].tolist(), self._loaded.tokenizer)
-            asked = [i for i, position in enumerate(positions.tolist()) if position >= past]
-            places += [(text, int(positions[i]) - past, i) for i in asked]
-            tokens += [prefixes[i] for i in asked] if self._facts_of == "prefix" else prefixes[-1:]
-        facts = make_facts(
-            tag(tokens, self._tagger),
-            causal=self._loaded.causal,
-            last=self._facts_of == "prefix",
-            device=self._loaded.model.device,
-        )
-        shape = (len(ids), ids.shape[1] - past, ids.shape[1])
-        return _Rows(facts, self._facts_of, at, places, shape)
 
     def handle(
         self, module: nn.Module, layer: int, weights: Tensor, _value: Tensor, visible: Tensor
@@ -213,44 +190,3 @@ class _Running:
             self._read[cache] = (ids[order.cpu()], mask[order.cpu()])
 
         cache.reorder_cache = followed
-
-
-class _Rows:
-    """Facts about the queries of a batch, and where their rows belong.
-
-    `at` holds for each text the positions of its tokens among the keys; a place is (text, query of
-    this pass, token of the text); `shape` is [batch, query, key], padding included.
-    """
-
-    def __init__(
-        self,
-        facts: Facts,
-        facts_of: FactsOf,
-        at: list[Tensor],
-        places: list[tuple[int, int, int]],
-        shape: tuple[int, int, int],
-    ) -> None:
-        self.facts = facts
-        self._facts_of = facts_of
-        self._shape = shape
-        device = facts.real.device
-        width = facts.real.shape[1]
-        # What stands past the end of a text goes to one more column, which is cut off.
-        columns = torch.full((shape[0], width), shape[2])
-        for text, positions in enumerate(at):
-            columns[text, : len(positions)] = positions[:width]
-        text, query, token = torch.tensor(places).T
-        self._texts, self._tokens = text.to(device), token.to(device)
-        self._target = ((text * shape[1] + query)[:, None] * (shape[2] + 1) + columns[text]).to(
-            device
-        )
-
-    def placed(self, matrices: Tensor) -> Tensor:
-        """[batch, query, key] of the pass, 0 on padding, from an evaluator's matrices."""
-        # Facts of prefixes gave one row for each place, facts of texts all rows of each text.
-        prefixes = self._facts_of == "prefix"
-        rows = matrices[:, 0] if prefixes else matrices[self._texts, self._tokens]
-        batch, queries, keys = self._shape
-        result = rows.new_zeros(batch * queries * (keys + 1))
-        result[self._target] = rows
-        return result.view(batch, queries, keys + 1)[:, :, :keys]

@@ -18,7 +18,8 @@ from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.capture import Head
 from interpreter.models import LoadedModel, load_model
-from interpreter.replacement import FactsOf, check_programs
+from interpreter.replacement import check_programs
+from interpreter.rows import FactsOf
 
 # In a folder of its own, so that it has no part in the checksum of the weights.
 PROGRAMS = Path("headscript") / "programs.json"

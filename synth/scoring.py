@@ -15,7 +15,7 @@ from interpreter.cost import check_cost
 from interpreter.models import load_model
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
-from synth.heads import head_name
+from synth.chosen import of_revision, stored_choices
 from synth.library import Library
 from synth.library_rows import BEST_TRIVIAL
 from synth.pipeline import TRIVIAL
@@ -30,30 +30,14 @@ def score_library(
     InputError where the library has nothing for the model, or for another revision of it alone.
     """
     with Library.open(path) as library:
-        choices = library.choices(model, choice)
+        choices = stored_choices(library, model, choice)
         seen = {run.texts_sha256 for run in library.runs()}
         rejected = sum(library.counts(run).total.rejected for run in library.runs())
-    if not choices:
-        raise InputError(
-            f"{path} has no choice {choice!r:.40} for {model}; `library list` shows all"
-        )
     texts = load_texts(source)
     if texts.sha256 in seen:
         texts = texts.split()["test"]
     loaded = load_model(model)
-    known = {c.model_revision for c in choices}
-    choices = [c for c in choices if c.model_revision == loaded.revision]
-    if not choices:
-        raise InputError(
-            f"{path} was made for revision {min(known)[:12]} of {model}, "
-            f"this is {loaded.revision[:12]}: its programs explain another model"
-        )
-    for c in choices:
-        if c.layer not in range(loaded.layers) or c.head not in range(loaded.heads):
-            raise InputError(
-                f"{path} has a program for {head_name(c.layer, c.head)}, "
-                f"which {model} does not have: restore it from a copy"
-            )
+    choices = of_revision(path, choices, loaded)
     trees = {c.text: parse(c.text) for c in choices}
     usable = [c for c in choices if not isinstance(trees[c.text], Rejection)]
     if not usable:

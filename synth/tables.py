@@ -69,3 +69,33 @@ def print_scores(result: dict[str, Any]) -> None:
     )
     baselines = ", ".join(f"{name} {value:.3f}" for name, value in result["baselines"].items())
     console.print(Text(f"baselines: {baselines}"))
+
+
+def print_replacement(result: dict[str, Any], model: str) -> None:
+    """One row per share of replaced heads, then the controls."""
+    table = Table(
+        title=f"{model}, heads replaced in the order of {result['order']}: perplexity on "
+        f"{result['tokens']:,} predicted tokens (95% interval)",
+        title_justify="left",
+    )
+    for name in ("share", "heads", "perplexity", "rise", ""):
+        table.add_column(name, justify="right")
+    table.add_row("0%", "0", f"{result['base_perplexity']:.3f}", "", "")
+    for point in result["curve"]:
+        low, high = point["ci95"]
+        table.add_row(
+            f"{point['fraction']:.0%}",
+            str(point["heads"]),
+            f"{point['perplexity']:.3f}",
+            f"{point['increase_percent']:+,.2f}%",
+            f"{low:+,.2f} – {high:+,.2f}%",
+        )
+    console = Console()
+    console.print(table)
+    controls = ", ".join(
+        f"{name.removesuffix('_increase_percent').replace('_', ' ')} {value:+,.2f}%"
+        for name, value in result["controls"].items()
+        if value is not None
+    )
+    most = max(point["heads"] for point in result["curve"])
+    console.print(f"controls at {most} heads: {controls}")

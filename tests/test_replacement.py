@@ -17,7 +17,7 @@ from interpreter.attention import handled
 from interpreter.capture import Head
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
-from interpreter.models import LoadedModel
+from interpreter.models import LoadedModel, load_model
 from interpreter.reference import Reference
 from interpreter.replacement import replaced
 from interpreter.saved_replacement import load_replaced, save_replaced
@@ -365,3 +365,40 @@ def test_a_spoilt_file_is_refused(tmp_path: Path, change: Any, message: str) -> 
     path.write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         load_replaced(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smollm2-135m", "minilm-l6"])
+def test_the_controls_on_a_real_model(name: str) -> None:
+    loaded = load_model(name)
+    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    ids, mask = batch_of(loaded, STORIES[:3], 48)
+    before = run(loaded, ids, mask)
+    much = 0.3 * before.abs().mean()
+    own: dict[Head, Tensor] = {}
+
+    def keep(module, layer, weights, value, visible):
+        own.update({(layer, head): weights[:, head] for head in range(loaded.heads)})
+        return weights
+
+    with handled(loaded.model, keep):
+        run(loaded, ids, mask)
+    with substituted(loaded.model, own):
+        assert (run(loaded, ids, mask) - before).abs().max() < 1e-4
+    with substituted(loaded.model, {h: torch.zeros_like(p) for h, p in own.items()}):
+        assert (run(loaded, ids, mask) - before).abs().mean() > much
+    with replaced(loaded, dict.fromkeys(heads, "first")):
+        assert (run(loaded, ids, mask) - before).abs().mean() > much
+        left = run(loaded, *batch_of(loaded, STORIES[:3], 48, "left"))
+        torch.testing.assert_close(left, run(loaded, ids, mask), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_real_model_writes_the_same_with_and_without_a_cache() -> None:
+    loaded = load_model("smollm2-135m")
+    programs = {(layer, layer % 9): p for layer, p in enumerate([*PROGRAMS.values()] * 7)}
+    ids, mask = batch_of(loaded, STORIES[:2], 24, "left")
+    with torch.no_grad(), replaced(loaded, programs):
+        how = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False}
+        cached = loaded.model.generate(ids, **how)
+        assert torch.equal(cached, loaded.model.generate(ids, use_cache=False, **how))

@@ -1,0 +1,97 @@
+"""`headscript tune`: choices of their own in the library, the same where a run was cut off."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from interpreter.command_line import main
+from interpreter.texts import load_texts
+from synth.library import Library
+from synth.tuning import Tuner
+from tests.replacing import PROGRAMS, library_for, model_folder
+
+pytestmark = pytest.mark.usefixtures("tagger")
+
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return model_folder(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "few.jsonl"
+    documents = load_texts("stories").documents[:12]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in documents))
+    return path
+
+
+def tuned(library: Path, model: Path, texts: Path, *more: str) -> dict[str, Any]:
+    named = ["--library", str(library), "--model", str(model), "--texts", str(texts)]
+    options = ["--max-tokens", "20", "--rounds", str(ROUNDS), "--json"]
+    result = CliRunner().invoke(main, ["tune", *named, *options, *more])
+    if result.exit_code:
+        raise result.exception or AssertionError(result.output)
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def choices(path: Path) -> dict[str, dict[tuple[int, int], str]]:
+    found: dict[str, dict[tuple[int, int], str]] = {}
+    with Library.open(path) as library:
+        for c in library.choices(None, None):
+            found.setdefault(c.choice, {})[c.layer, c.head] = c.text
+    return found
+
+
+def test_end_to_end_and_cut_off(
+    model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Random heads attend to everything alike: without this one part would do for each of them.
+    monkeypatch.setattr("synth.output_growing.WORTH", 1e-6)
+    monkeypatch.setattr("synth.tuning.STEPS", 8)
+    whole = library_for(tmp_path / "a.sqlite", model, PROGRAMS)
+    by_iou = choices(whole)["iou"]
+    found = tuned(whole, model, texts)
+    assert found["heads"] == len(PROGRAMS)
+    assert found["output_error"] < found["iou_output_error"]
+    assert len(found["divergences"]) == ROUNDS + 1
+    assert found["kept_round"] > 0, found["divergences"]
+    kept = choices(whole)
+    assert kept["iou"] == by_iou
+    assert kept["output_error"].keys() == kept["tuned"].keys() == by_iou.keys()
+    assert kept["output_error"] != kept["tuned"]
+    assert tuned(whole, model, texts) == found
+
+    cut = library_for(tmp_path / "b.sqlite", model, PROGRAMS)
+    real = Tuner.tuned
+
+    def stopped(self: Tuner, programs: Any, number: int, done: Any) -> Any:
+        if number == 1:
+            raise KeyboardInterrupt
+        return real(self, programs, number, done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tuner, "tuned", stopped)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            tuned(cut, model, texts)
+    assert "tuned" not in choices(cut)
+    assert tuned(cut, model, texts) | {"library": None} == found | {"library": None}
+    assert choices(cut) == kept
+
+
+def test_a_model_that_predicts_nothing_has_no_tuned_choice(tmp_path: Path, texts: Path) -> None:
+    bert = model_folder(tmp_path / "bert", "bert")
+    library = library_for(tmp_path / "b.sqlite", bert, PROGRAMS)
+    found = tuned(library, bert, texts, "--no-guards", "--parts", "2")
+    assert found["divergences"] == []
+    kept = choices(library)
+    assert set(kept) == {"iou", "output_error"}
+    grown = [text for head, text in kept["output_error"].items() if text != kept["iou"][head]]
+    assert grown
+    assert not any("when" in text or text.count(" + ") > 1 for text in grown)

@@ -1,0 +1,79 @@
+"""Growing by output error and tuning in the model: known programs are found, divergence falls."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from grammar.canonical import canonical
+from grammar.parser import parse_or_raise
+from grammar.printer import to_text
+from grammar.tree import Node
+from interpreter.capture import Captured
+from interpreter.evaluate import Evaluator
+from interpreter.models import load_spacy
+from interpreter.rows import FactsOf, rows_for
+from interpreter.scores import output_error
+from interpreter.texts import Texts, load_texts
+from interpreter.tokens import encode, tag
+from synth.growing import pool_of
+from synth.output_growing import OutputGrower, Richness
+from synth.tuning import SHARES, Tuner
+from tests.replacing import PROGRAMS
+from tests.tiny_models import tiny
+
+pytestmark = pytest.mark.usefixtures("tagger")
+
+STORIES = load_texts("stories").documents
+POOL = pool_of([parse_or_raise(t) for t in ("noun", "stop", "any", "back(1)", "self", "verb")])
+
+
+def tree(text: str) -> Node:
+    return canonical(parse_or_raise(text))
+
+
+@pytest.mark.parametrize("facts_of", ["prefix", "text"])
+@pytest.mark.parametrize(
+    "truth",
+    [
+        "70 first + 20 back(1) + 10 noun",
+        "60 near(verb, 8) + 40 self",
+        "when content: 80 self + 20 first; 70 first(noun) + 30 back(1)",
+    ],
+)
+def test_a_known_program_is_grown(truth: str, facts_of: FactsOf) -> None:
+    loaded, tagger = tiny("llama"), load_spacy()
+    encoded = encode(STORIES[:4], loaded.tokenizer, 32)
+    rows = rows_for(loaded, tagger, facts_of, encoded)
+    matrices = rows.placed(Evaluator(rows.facts).matrices(tree(truth)))
+    values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
+    patterns = Captured(((0, 0),), tag(encoded, tagger), matrices[:, None], values, True)
+    grown = OutputGrower(patterns, rows, POOL, Richness()).grow((0, 0))
+    found = rows.placed(Evaluator(rows.facts).matrices(grown))
+    assert output_error(matrices, found, values[:, 0]).mean() < 0.02, to_text(grown)
+    plain = OutputGrower(patterns, rows, POOL, Richness(parts=1, guards=False)).grow((0, 0))
+    assert len(plain.children) == 1
+    assert len(plain.children[0].children) == 1
+
+
+def tuner(family: str, order: Any) -> Tuner:
+    loaded = tiny(family)
+    return Tuner(loaded, Texts("few", STORIES[:6]), order, 24, "prefix")
+
+
+def test_divergence_falls_and_going_on_is_the_same_as_not_stopping() -> None:
+    programs = {head: tree(program) for head, program in PROGRAMS.items()}
+    order = list(programs)
+    one = tuner("llama", order)
+    before = one.divergences(programs)
+    steps: list[int] = []
+    first = one.tuned(programs, 0, lambda: steps.append(1))
+    second = one.tuned(first, 1, lambda: None)
+    assert len(steps) == 40
+    after = one.divergences(second)
+    assert all(new < old for new, old in zip(after, before, strict=True))
+    assert before == sorted(before)
+    assert len(before) == len(SHARES)
+    again = tuner("llama", order)
+    stored = {head: parse_or_raise(to_text(program)) for head, program in first.items()}
+    assert again.tuned(stored, 1, lambda: None) == second
