@@ -6,7 +6,7 @@ whole batch.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,6 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from synth import schema
+from synth.library_jsonl import lines
+from synth.library_records import Added, Record, add_records
 from synth.library_rows import (
     Baseline,
     Choice,
@@ -72,6 +74,16 @@ def _add(connection: Connection, text: str) -> bool:
 
 class Library(Store):
     """An open library.  A context manager; every method raises InputError for a broken file."""
+
+    # Whole
+
+    def lines(self) -> Iterator[str]:
+        """The library as the lines of an export, the same for the same content."""
+        return lines(self._database)
+
+    def add(self, records: Iterable[tuple[str, Record]]) -> Added:
+        """Adds records of other libraries, all or none; see `synth.library_records`."""
+        return add_records(self._database, records, checked=False)
 
     # Runs
 

@@ -1,11 +1,10 @@
 """`headscript library`: read what a library knows, without running a model."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from rich import box
@@ -16,32 +15,41 @@ from rich.text import Text
 from grammar.rejection import printable
 from synth.heads import head_name
 from synth.library import Library
+from synth.library_exchange_command import (
+    export_command,
+    import_command,
+    merge_command,
+    verify_command,
+)
+from synth.library_options import (
+    cells,
+    decimal,
+    head_option,
+    json_option,
+    layer_option,
+    library_option,
+    model_option,
+    terminal,
+)
 from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-library_option = click.option(
-    "--library",
-    "path",
-    type=click.Path(path_type=Path),
-    default="headscript.sqlite",
-    show_default=True,
-    help="The library file.",
-)
-model_option = click.option("--model", help="Only this model, by the name it has in the library.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+__all__ = ["library", "library_option"]
 
 
 @click.group(epilog="Example: headscript library show L4H4 --library heads.sqlite")
 def library() -> None:
-    """Read a library of programs."""
+    """Read, export and join libraries of programs."""
+
+
+for command in (export_command, import_command, merge_command, verify_command):
+    library.add_command(command)
 
 
 @library.command("list", epilog="Example: headscript library list --sort iou --layer 5")
 @library_option
 @model_option
-@click.option("--layer", type=click.IntRange(0, 9999), help="Only this layer.")
-@click.option("--head", type=click.IntRange(0, 9999), help="Only this head of each layer.")
+@layer_option
+@head_option
 @click.option(
     "--sort",
     type=click.Choice(["head", "iou"]),
@@ -52,7 +60,7 @@ def library() -> None:
 @click.option("--wide", is_flag=True, help="Show programs whole, on several lines if need be.")
 @json_option
 def list_command(
-    path: Path,
+    path: str,
     model: str | None,
     layer: int | None,
     head: int | None,
@@ -76,7 +84,7 @@ def list_command(
         return
     if not heads:
         click.echo("No head has a program here.")
-    console = _console()
+    console = terminal()
     for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
         table = _heads_table(group, wide)
         console.print(f"{printable(name)} (revision {printable(revision)}), {table.row_count} rows")
@@ -88,7 +96,7 @@ def list_command(
 @library_option
 @model_option
 @json_option
-def show_command(name: str, path: Path, model: str | None, as_json: bool) -> None:
+def show_command(name: str, path: str, model: str | None, as_json: bool) -> None:
     """Show the program of a head, or the program with a hash: meaning, rules, scores, origin.
 
     \b
@@ -107,14 +115,9 @@ def show_command(name: str, path: Path, model: str | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps({"programs": [asdict(p) for p in programs]}, indent=2))
         return
-    console = _console()
+    console = terminal()
     for program in programs:
         _print_program(console, program)
-
-
-def _console() -> Console:
-    # Programs and names are a stranger's: no markup and no emoji codes are read out of them.
-    return Console(markup=False, emoji=False, highlight=False)
 
 
 def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
@@ -130,16 +133,8 @@ def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
             printable(h.program), no_wrap=not wide, overflow=None if wide else "ellipsis"
         )
         place = head_name(h.layer, h.head)
-        table.add_row(*_cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms), program)
+        table.add_row(*cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms), program)
     return table
-
-
-def _cells(*values: object) -> list[str]:
-    return ["–" if value is None else printable(str(value)) for value in values]
-
-
-def _decimal(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
 
 
 def _print_program(console: Console, shown: ShownProgram) -> None:
@@ -179,6 +174,6 @@ def _scores_table(scores: Iterable[dict[str, Any]]) -> Table:
     for s in scores:
         values = (s[k] for k in ("iou", "best_trivial", "iou_no_sink", "jsd", "output_error"))
         place = head_name(s["layer"], s["head"])
-        cells = _cells(place, s["model"], s["split"], s["documents"], *map(_decimal, values))
-        table.add_row(*cells)
+        shown = (place, s["model"], s["split"], s["documents"], *map(decimal, values))
+        table.add_row(*cells(*shown))
     return table

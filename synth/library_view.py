@@ -77,7 +77,10 @@ def program_tree(library: Library, stored: Program | Choice) -> Node:
 
 
 def listed_heads(
-    library: Library, model: str | None, layer: int | None, head: int | None
+    library: Library,
+    model: str | None = None,
+    layer: int | None = None,
+    head: int | None = None,
 ) -> list[ListedHead]:
     """The choices that match, ordered by model, layer, head and choice.
 
