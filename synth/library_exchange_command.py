@@ -2,14 +2,17 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import click
+from rich.progress import Progress
 
 from grammar.errors import InputError
+from interpreter.progress import progress_bar
 from synth.library import Library
 from synth.library_export import export
-from synth.library_merge import checked_copy, merge
+from synth.library_merge import Watched, checked_copy, merge
 from synth.library_options import cells, json_option, library_option, table_of, terminal
 from synth.library_records import TABLES, Added
 
@@ -62,7 +65,9 @@ def import_command(file: Path, path: str, as_json: bool) -> None:
     """
     if file.suffix != ".jsonl":
         raise InputError(f"{file}: not a .jsonl file; `headscript library merge` takes libraries")
-    _print_added(merge(path, [file], create=True), as_json)
+    with progress_bar() as bar:
+        added = merge(path, [file], create=True, watched=_on(bar))
+    _print_added(added, as_json)
 
 
 @click.command(
@@ -82,7 +87,9 @@ def merge_command(others: tuple[str, ...], path: str, as_json: bool) -> None:
     \b
     JSON: {"added": {kind of record: number}, "kept": {kind: number}}
     """
-    _print_added(merge(path, others), as_json)
+    with progress_bar() as bar:
+        added = merge(path, others, watched=_on(bar))
+    _print_added(added, as_json)
 
 
 @click.command("verify", epilog="Example: headscript library verify --library heads.sqlite")
@@ -113,7 +120,8 @@ def verify_command(
     """
     if (model is None) != (texts is None):
         raise click.UsageError("--model and --texts go together.")
-    _, counts = checked_copy(path)
+    with progress_bar() as bar:
+        _, counts = checked_copy(path, _on(bar))
     recomputed = []
     if model is not None and texts is not None:
         from synth.library_recompute import recompute
@@ -130,6 +138,10 @@ def verify_command(
     if recomputed:
         click.echo(f"{len(recomputed)} scores computed again and found equal")
     click.echo("Everything holds.")
+
+
+def _on(bar: Progress) -> Watched:
+    return partial(bar.track, description="Checking", total=None)
 
 
 def _print_added(added: Added, as_json: bool) -> None:
