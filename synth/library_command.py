@@ -31,6 +31,12 @@ from synth.library_options import (
     model_option,
     terminal,
 )
+from synth.library_questions_command import (
+    compress_command,
+    diff_command,
+    search_command,
+    stats_command,
+)
 from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
 
 __all__ = ["library", "library_option"]
@@ -38,10 +44,13 @@ __all__ = ["library", "library_option"]
 
 @click.group(epilog="Example: headscript library show L4H4 --library heads.sqlite")
 def library() -> None:
-    """Read, export and join libraries of programs."""
+    """Read, search, export and join libraries of programs."""
 
 
-for command in (export_command, import_command, merge_command, verify_command):
+for command in (
+    *(search_command, diff_command, stats_command, compress_command),
+    *(export_command, import_command, merge_command, verify_command),
+):
     library.add_command(command)
 
 
