@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 
 from grammar.errors import InputError
 from synth.library_database import Database, migrate
@@ -22,8 +22,6 @@ FAILURES = {
     "08": "cannot be reached: check that the server runs and the URL is right",
     "22": "cannot hold a value: an SQLite file may",
     "25": "is read-only: ask its administrator for the right to write",
-    "28": "refuses the user: check the name and password in the URL",
-    "3D": "is no database of the server: ask its administrator to make it",
     "42501": "refuses the user: ask its administrator for the right to use it",
     "42": "lacks what a HeadScript library holds: restore it from a copy",
     "53": "has no room left: ask its administrator; what it holds is safe",
@@ -40,6 +38,8 @@ def failures(name: str) -> Iterator[None]:
         yield
     except DBAPIError as error:
         state = getattr(error.orig, "sqlstate", None)
+        if state is None and isinstance(error, DataError):
+            state = "22"  # The driver refuses some values without asking the server.
         known = state if state in FAILURES else state and state[:2]
         if known not in FAILURES:
             raise
