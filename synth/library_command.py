@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich import box
@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grammar.parser import parse_or_raise
 from grammar.rejection import printable
+from synth.categories import Category
 from synth.heads import head_name
 from synth.library import Library
 from synth.library_exchange_command import (
@@ -37,6 +39,7 @@ from synth.library_questions_command import (
     search_command,
     stats_command,
 )
+from synth.library_search import mentions
 from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
 
 __all__ = ["library", "library_option"]
@@ -59,6 +62,13 @@ for command in (
 @model_option
 @layer_option
 @head_option
+@click.option("--uses", metavar="PART", help="Only programs that hold this, as for `search`.")
+@click.option("--text", help="Only programs whose text holds this.")
+@click.option("--category", type=click.Choice(get_args(Category)), help="Only this category.")
+@click.option("--proposer", help="Only programs first brought in by this proposer.")
+@click.option("--min-iou", type=float, default=0.0, help="Only from this IoU on.")
+@click.option("--max-iou", type=float, default=1.0, help="Only up to this IoU.")
+@click.option("--max-terms", type=click.IntRange(1), help="Only programs of at most this size.")
 @click.option(
     "--sort",
     type=click.Choice(["head", "iou"]),
@@ -73,6 +83,13 @@ def list_command(
     model: str | None,
     layer: int | None,
     head: int | None,
+    uses: str | None,
+    text: str | None,
+    category: str | None,
+    proposer: str | None,
+    min_iou: float,
+    max_iou: float,
+    max_terms: int | None,
     sort: str,
     wide: bool,
     as_json: bool,
@@ -81,11 +98,23 @@ def list_command(
 
     \b
     JSON: {"heads": [{"model", "model_revision", "layer", "head", "choice", "iou",
-    "split" ("test", or "select" where no test was scored), "documents" (null for
-    "select"), "terms", "program_hash", "program", "sentence" (the program in English)}]}
+    "split" ("test", or "select" where no test was scored), "documents", "iou_no_sink", "jsd",
+    "output_error" (these four null for "select"), "terms", "category", "proposer" (null where
+    unknown), "program_hash", "program", "sentence" (the program in English)}]}
     """
     with Library.open(path) as opened:
         heads = listed_heads(opened, model, layer, head)
+    holds = mentions(uses) if uses else None
+    heads = [
+        h
+        for h in heads
+        if (holds is None or holds(parse_or_raise(h.program)))
+        and (text is None or text in h.program)
+        and (category is None or category == h.category)
+        and (proposer is None or proposer == h.proposer)
+        and min_iou <= h.iou <= max_iou
+        and (max_terms is None or h.terms <= max_terms)
+    ]
     if sort == "iou":
         heads.sort(key=lambda h: (h.model, h.model_revision, -h.iou))
     if as_json:
@@ -135,6 +164,7 @@ def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
         table.add_column(title, no_wrap=True)
     for title in ("IoU", "on", "terms"):
         table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("category", no_wrap=True)
     table.add_column("program", overflow="fold")
     for h in heads:
         # The text, not the column, is kept from wrapping: only a column that wraps gives way.
@@ -142,7 +172,8 @@ def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
             printable(h.program), no_wrap=not wide, overflow=None if wide else "ellipsis"
         )
         place = head_name(h.layer, h.head)
-        table.add_row(*cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms), program)
+        row = cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms, h.category)
+        table.add_row(*row, program)
     return table
 
 

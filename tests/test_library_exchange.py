@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from sqlalchemy import event
 
 from grammar.canonical import canonical_text, content_hash
 from grammar.errors import InputError
@@ -386,3 +388,51 @@ def test_names_of_the_bundled_modules_differ() -> None:
         if getattr(value, "__module__", None) == module.__name__
     ]
     assert len(names) == len(set(names))
+
+
+# Several at once, and a disk that fills
+
+
+MERGER = """
+import sys
+from synth.library_merge import merge
+for other in sys.argv[2:]:
+    merge(sys.argv[1], [other], create=True)
+"""
+
+
+def test_two_merge_at_once(tmp_path: Path) -> None:
+    """Each of two processes adds its libraries; nothing is lost or doubled."""
+    parts = []
+    for number in range(6):
+        with Library.open(tmp_path / f"{number}.sqlite", create=True) as library:
+            run = start(library, seed=number % 3)
+            library.record_batch(run, 0, number, "fit", 0, [written(f"back({number + 1})")] * 5)
+            library.set_choice(chosen(run, f"back({number + 1})", head=number))
+        parts.append(str(tmp_path / f"{number}.sqlite"))
+    merged = tmp_path / "merged.sqlite"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MERGER, str(merged), *order],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)},
+            cwd=Path(__file__).parents[1],
+        )
+        for order in (parts[:4], parts[:1:-1])
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
+    _, counts = checked_copy(merged)
+    assert counts.added == {"program": 6, "run": 3, "batch": 6, "choice": 6}
+
+
+def test_a_disk_that_fills(path: Path) -> None:
+    """SQLite is told that the file may not grow: what there was stays."""
+    before = lines_of(path)
+    with Library.open(path) as library:
+        engine = library._database.engine
+        event.listen(engine, "begin", lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1"))
+        with pytest.raises(InputError, match=r"l\.sqlite cannot grow, the disk is full"):
+            library.add_programs(
+                [f"{k} first + {n} self" for k in range(1, 99) for n in (3, 5)] * 9
+            )
+    assert lines_of(path) == before
+    assert checked_copy(path)[1].added["program"] == 2
