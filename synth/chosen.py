@@ -34,7 +34,7 @@ def most_faithful(library: Library, model: str) -> list[Choice]:
     return sorted(found.values(), key=lambda c: (c.layer, c.head))
 
 
-def of_revision(path: Path, choices: Sequence[Choice], loaded: LoadedModel) -> list[Choice]:
+def of_revision(path: str | Path, choices: Sequence[Choice], loaded: LoadedModel) -> list[Choice]:
     """Those for these very weights.
 
     InputError where all are for others, or one is for a head that the model does not have.

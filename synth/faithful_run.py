@@ -21,11 +21,11 @@ from interpreter.scores import METRIC_VERSION, iou, output_error
 from interpreter.texts import Texts
 from interpreter.tokens import encode
 from synth.chosen import of_revision, stored_choices
-from synth.growing import pool_of, predicate_of
 from synth.library import Choice, Library, Proposal, Run, run_key
 from synth.ordering import Judged, by_damage
 from synth.output_growing import OutputGrower, Richness
 from synth.tuning import STEPS, Tuner
+from synth.vocabulary import predicate_of, said
 
 POOL = 320
 """Selections that programs are grown from: of the predicates that the library uses most."""
@@ -130,9 +130,9 @@ def pool_for(programs: Sequence[Node]) -> list[Node]:
             )
             counts.update(to_text(p) for s in selections if (p := predicate_of(s)) is not None)
     used = sorted(counts, key=lambda text: (-counts[text], text))
-    pool = dict.fromkeys(pool_of(plain))
+    pool = dict.fromkeys(said(plain))
     for text in used:
-        more = pool_of([parse_or_raise(text)])
+        more = said([parse_or_raise(text)])
         if len(pool) + len(more) > POOL:
             break
         pool |= dict.fromkeys(more)

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from grammar import limits
 from grammar.canonical import canonical
-from grammar.parser import parse_or_raise
 from grammar.tree import Node
 from interpreter.capture import Captured, Head
 from interpreter.evaluate import Evaluator
 from interpreter.rows import Rows
-from synth.growing import predicate_of
+from synth.vocabulary import term
 
 KINDS = ("newline", "stop", "punctuation", "content")
 """Kinds of query tokens that may have a mixture of their own; the first that holds counts."""
@@ -49,14 +48,14 @@ class OutputGrower:
         self._richness = richness
         evaluator = Evaluator(rows.facts)
         found: dict[int, tuple[Node, Tensor]] = {}
-        for term in pool:
-            shares = rows.placed(evaluator.shares(term))
-            found.setdefault(hash(shares.numpy().tobytes()), (term, shares))
-        self._pool = [term for term, _ in found.values()]
-        self._sizes = torch.tensor([float(term.size) for term in self._pool])
+        for node in pool:
+            shares = rows.placed(evaluator.shares(node))
+            found.setdefault(hash(shares.numpy().tobytes()), (node, shares))
+        self._pool = [node for node, _ in found.values()]
+        self._sizes = torch.tensor([float(node.size) for node in self._pool])
         # [text, term, query, key]: one product with a head's values gives what each would write.
         self._shares = torch.stack([shares for _, shares in found.values()], dim=1)
-        self._conditions = [_condition(kind) for kind in KINDS] if richness.guards else []
+        self._conditions = [term(kind) for kind in KINDS] if richness.guards else []
         self._kinds = torch.full(rows.at_queries(evaluator.guard(Node("any"))).shape, len(KINDS))
         for number, condition in reversed(list(enumerate(self._conditions))):
             self._kinds[rows.at_queries(evaluator.guard(condition))] = number
@@ -119,12 +118,6 @@ class _Mixture:
         weights = torch.tensor(self.weights)
         parts = self.written[self.chosen][:, queries]
         return float((torch.tensordot(weights, parts, 1) - self.target[queries]).square().sum())
-
-
-def _condition(kind: str) -> Node:
-    condition = predicate_of(parse_or_raise(kind).children[0].children[0].children[0])
-    assert condition is not None
-    return condition
 
 
 def _greedy(

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from grammar.canonical import canonical, content_hash
+from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
-from grammar.primitives import PRIMITIVES, Kind
 from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.capture import Captured
@@ -65,7 +64,7 @@ def _grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Gro
     selections = {
         *vocabulary.selections(tokens, causal=causal),
         *vocabulary.scores(tokens, causal=causal),
-        *_said(programs),
+        *vocabulary.said(programs, vocabulary.FEW_WAYS),
     }
     return Grower(
         fitter,
@@ -73,33 +72,6 @@ def _grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Gro
         vocabulary.logits(tokens, causal=causal),
         vocabulary.guards(tokens),
     )
-
-
-def _said(programs: Sequence[Node]) -> set[Node]:
-    """The selections and scores of the programs, and the selections' siblings.
-
-    A proposer that finds the right words need not find the right way to pick them.
-    """
-    found = set()
-    for program in programs:
-        for part in (node for node in program.walk() if node.op == "part"):
-            term = canonical(part.children[0])
-            found.add(term)
-            logits = term.children if term.op == "score" else ()
-            found |= {logit.children[0] for logit in logits}
-    predicates = {to_text(p) for p in map(_predicate, found) if p is not None}
-    ways = vocabulary.FEW_WAYS
-    return found | {vocabulary.term(way.format(p=p)) for p in predicates for way in ways}
-
-
-def _predicate(selection: Node) -> Node | None:
-    """The predicate that a selection picks from; None for a score."""
-    if selection.op == "score":
-        return None
-    primitive = PRIMITIVES.get(selection.op)
-    if primitive is not None and primitive.kind is Kind.SELECTION:
-        return selection.children[0]
-    return selection
 
 
 def _ious(scorer: Scorer, texts: Sequence[str]) -> Tensor:

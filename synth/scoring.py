@@ -1,6 +1,5 @@
 """Scores a library's choices on texts, with the baselines beside them."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from synth.ranking import Scorer
 
 
 def score_library(
-    path: Path, model: str, source: str, max_tokens: int, choice: str
+    path: str, model: str, source: str, max_tokens: int, choice: str
 ) -> dict[str, Any]:
     """The result as `headscript score --json` prints it.
 
@@ -33,15 +32,16 @@ def score_library(
         choices = stored_choices(library, model, choice)
         seen = {run.texts_sha256 for run in library.runs()}
         rejected = sum(library.counts(run).total.rejected for run in library.runs())
+        place = library.path
     texts = load_texts(source)
     if texts.sha256 in seen:
         texts = texts.split()["test"]
     loaded = load_model(model)
-    choices = of_revision(path, choices, loaded)
+    choices = of_revision(place, choices, loaded)
     trees = {c.text: parse(c.text) for c in choices}
     usable = [c for c in choices if not isinstance(trees[c.text], Rejection)]
     if not usable:
-        raise InputError(f"{path}: none of its {len(choices)} choices for {model} is a program")
+        raise InputError(f"{place}: none of its {len(choices)} choices for {model} is a program")
     for tree in trees.values():
         if not isinstance(tree, Rejection):
             check_cost(tree, max_tokens)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from grammar.canonical import canonical
 from grammar.parser import parse_or_raise
-from grammar.primitives import Kind, primitives
+from grammar.primitives import PRIMITIVES, Kind, primitives
 from grammar.printer import to_text
 from grammar.token_facts import Token
 from grammar.tree import Node
@@ -96,3 +96,30 @@ def guards(tokens: Sequence[Sequence[Token]]) -> list[Node]:
 
 def _distinct(texts: Iterable[str]) -> list[Node]:
     return sorted({term(text) for text in texts}, key=to_text)
+
+
+def said(programs: Iterable[Node], ways: Sequence[str] = WAYS) -> list[Node]:
+    """The selections and scores of the programs, and the selections' siblings.
+
+    A proposer that finds the right words need not find the right way to pick them.
+    """
+    found = set()
+    for program in programs:
+        for part in (node for node in program.walk() if node.op == "part"):
+            selection = part.children[0]
+            found.add(selection)
+            logits = selection.children if selection.op == "score" else ()
+            found |= {logit.children[0] for logit in logits}
+    texts = {to_text(p) for p in map(predicate_of, found) if p is not None}
+    siblings = {term(way.format(p=p)) for p in texts for way in ways}
+    return sorted(found | siblings, key=to_text)
+
+
+def predicate_of(selection: Node) -> Node | None:
+    """The predicate that a selection picks from; None for a score."""
+    if selection.op == "score":
+        return None
+    primitive = PRIMITIVES.get(selection.op)
+    if primitive is not None and primitive.kind is Kind.SELECTION:
+        return selection.children[0]
+    return selection
