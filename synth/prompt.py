@@ -1,8 +1,7 @@
 """What the language model sees: the language, worked examples, and one head's summary.
 
 The vocabulary is rendered from the declarations.  Each worked example is a program together
-with the summary of its own pattern on the training texts, so nothing in the prompt is made up;
-the examples shown are those whose patterns are nearest to the head's.
+with the summary of its own pattern on the training texts, so nothing in the prompt is made up.
 """
 
 import hashlib
@@ -38,9 +37,14 @@ EXAMPLES = (
     "when newline: 4 first + 1 self; 1 first + 1 near(comma or stop, 16)",
     "3 first + 2 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
 )
-"""Programs to learn from; a prompt shows the few whose patterns are nearest to the head's."""
+"""Programs to learn from; a prompt shows some, the last the one whose pattern is nearest."""
 
-SHOWN_EXAMPLES = 4
+SHARED_EXAMPLES = (EXAMPLES[5], EXAMPLES[10], EXAMPLES[11])
+"""Shown in every prompt, and first, so that a model reads them once for all heads: they show
+what the form of a program can be, by a word, a guard and a score."""
+
+NEAR_EXAMPLES = 1
+"""Of the others, those with the patterns nearest to the head's."""
 
 OTHERS = 24
 """Programs of other heads that examples are chosen from, beside the ones above."""
@@ -142,7 +146,8 @@ class PromptWriter:
         examples = self._own | self._others
         near = {t: float(iou(pattern, e.pattern).mean()) for t, e in examples.items()}
         turns = [self._system]
-        for text in sorted(near, key=near.__getitem__)[-SHOWN_EXAMPLES:]:
+        others = sorted(near.keys() - {*SHARED_EXAMPLES}, key=lambda t: (near[t], t))
+        for text in (*SHARED_EXAMPLES, *others[-NEAR_EXAMPLES:]):
             turns += [("user", examples[text].summary), ("assistant", text)]
         turns.append(("user", self._summarizer.summary(pattern).text()))
         written = {attempt.text for attempt in attempts}
