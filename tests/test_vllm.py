@@ -13,12 +13,15 @@ from tests.golden_prompt import golden_prompt
 
 pytestmark = pytest.mark.vllm
 
+PATIENT = 600.0
+"""Seconds: the machine may do other things."""
+
 URL = os.environ.get("HEADSCRIPT_VLLM_URL", "http://127.0.0.1:8000")
 
 
 @pytest.fixture(scope="module")
 def server() -> VllmServerProposer:
-    return VllmServerProposer(URL)
+    return VllmServerProposer(URL, PATIENT)
 
 
 def test_every_finished_draft_is_a_program(server: VllmServerProposer, tagger) -> None:
@@ -33,7 +36,7 @@ def test_every_finished_draft_is_a_program(server: VllmServerProposer, tagger) -
 
 
 def test_the_same_server_without_the_grammar_writes_no_programs(tagger) -> None:
-    api = ChatApi(f"{URL}/v1")
+    api = ChatApi(f"{URL}/v1", PATIENT)
     (model, *_) = api.models()
     answers = api.complete(model, golden_prompt().messages[-1:], n=8, max_tokens=40, seed=0)
     assert any(isinstance(canonical_text(text), Rejection) for text in answers.texts)
@@ -48,4 +51,4 @@ def test_a_field_that_the_server_ignores_is_noticed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(ChatApi, "complete", renamed)
     with pytest.raises(InputError, match="ignores grammars"):
-        VllmServerProposer(URL)
+        VllmServerProposer(URL, PATIENT)
