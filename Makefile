@@ -14,7 +14,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 
-.PHONY: demo picture test fuzz lint format clean
+.PHONY: demo picture test fuzz vllm lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -47,12 +47,24 @@ fuzz: .venv/installed-test
 	$(BIN)/python -m tests.fuzz library --count $$(($(FUZZ) / 10))
 	$(BIN)/python -m tests.fuzz_coverage --count $(FUZZ)
 
+# A vLLM server on the CPU for `--proposer vllm:http://127.0.0.1:$(VLLM_PORT)`, in an environment of
+# its own; it runs until it is interrupted.  Without VLLM_CPU_KVCACHE_SPACE (GiB) it may not start.
+VLLM_MODEL = smollm2-135m
+VLLM_PORT = 8000
+VLLM_SETTINGS = VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind VLLM_NO_USAGE_STATS=1
+
+vllm: .venv/installed .venv-vllm/installed
+	$(VLLM_SETTINGS) HF_HUB_OFFLINE=1 .venv-vllm/bin/python \
+		-m vllm.entrypoints.openai.api_server --host 127.0.0.1 --port $(VLLM_PORT) \
+		--model "$$($(BIN)/headscript models fetch $(VLLM_MODEL))" \
+		--served-model-name $(VLLM_MODEL) --max-model-len 4096 --enforce-eager
+
 format: .venv/installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf .venv demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-vllm demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "headscript needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
@@ -60,6 +72,13 @@ clean:
 	$(PIP) install --no-deps $(TORCH) 2>/dev/null || \
 		$(PIP) install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
 	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+.venv-vllm/installed: vllm-requirements.txt
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --no-deps $(TORCH) 2>/dev/null || \
+		.venv-vllm/bin/pip install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+	.venv-vllm/bin/pip install --no-deps -r vllm-requirements.txt
 	touch $@
 
 # xgrammar comes without its dependencies: see the extra `test` in pyproject.toml.

@@ -120,6 +120,8 @@ class Proposal(Row):
     tokens: int | None = None
     """Tokens that the proposer generated."""
     seconds: float = 0.0
+    dollars: float = 0.0
+    """What was paid for it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

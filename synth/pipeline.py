@@ -4,27 +4,20 @@ Every step's results are stored as soon as they are there, so that a run that is
 moment goes on where it was.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
-from grammar.canonical import canonical_text
-from grammar.rejection import Rejection, located
 from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
-from interpreter.progress import progress_bar
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.library import Library, Proposal, Run, run_key
-from synth.prompt import PromptWriter
-from synth.proposers import Draft, Proposer
+from synth.budget import Limits
+from synth.library import Library, Run, run_key
+from synth.proposers import Proposer
+from synth.proposing import Rounds
 from synth.ranking import keep_best
 from synth.refining import refine
-
-TRIVIAL = ("first", "any", "back(1)", "self")
-"""The programs that need no synthesis: first token, uniform, previous, self."""
-
-BATCH = 8
-"""Answers of the language model that are asked for, and stored, at a time."""
+from synth.summary import TRIVIAL as TRIVIAL
 
 
 @dataclass(frozen=True)
@@ -36,6 +29,7 @@ class Settings:
     """Answers of the language model per head."""
     seed: int
     max_tokens: int
+    limits: Limits = field(default_factory=Limits)
 
 
 def synthesize(
@@ -86,51 +80,5 @@ def propose(
     library: Library,
     settings: Settings,
 ) -> None:
-    """The trivial programs, then the language model's, batch by batch, for every head."""
-    writer = PromptWriter(evaluator, patterns.tokens)
-    batches = -(-settings.budget // BATCH)
-    with progress_bar() as bar:
-        task = bar.add_task(
-            f"Programs by {proposer.name[:40]}", total=len(settings.heads) * batches
-        )
-        for layer, head in settings.heads:
-            if not library.batch_done(run, layer, head, "trivial", 0):
-                trivial = [
-                    Proposal(raw=text, text=text, proposer="trivial", seed=settings.seed)
-                    for text in TRIVIAL
-                ]
-                library.record_batch(run, layer, head, "trivial", 0, trivial)
-            prompt = writer.prompt(patterns.head((layer, head)))
-            for batch in range(batches):
-                if not library.batch_done(run, layer, head, "language model", batch):
-                    seed = _seed(settings.seed, layer, head, batch)
-                    count = min(BATCH, settings.budget - batch * BATCH)
-                    drafts = proposer.propose(prompt, count, seed)
-                    proposals = [_proposal(d, proposer.name, prompt.sha256, seed) for d in drafts]
-                    library.record_batch(run, layer, head, "language model", batch, proposals)
-                bar.advance(task)
-
-
-def _seed(seed: int, layer: int, head: int, batch: int) -> int:
-    """A seed of its own for each batch, so that a resumed run writes what it would have written."""
-    return ((seed * 1_000 + layer) * 1_000 + head) * 1_000 + batch
-
-
-def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Proposal:
-    text = canonical_text(draft.text)
-    if not draft.finished:
-        text = located("incomplete", "cut off at the length limit", draft.text, len(draft.text))
-    rejected = text if isinstance(text, Rejection) else None
-    return Proposal(
-        raw=draft.text,
-        text=None if isinstance(text, Rejection) else text,
-        code=rejected.code if rejected else None,
-        message=rejected.message if rejected else None,
-        line=rejected.line if rejected else None,
-        column=rejected.column if rejected else None,
-        proposer=proposer,
-        prompt_sha256=prompt_sha256,
-        seed=seed,
-        tokens=draft.tokens,
-        seconds=draft.seconds,
-    )
+    """The trivial programs, then the proposer's, batch by batch, for every head."""
+    Rounds(run, patterns, evaluator, proposer, library, settings).run()

@@ -1,24 +1,26 @@
 """What the language model sees: the language, worked examples, and one head's summary.
 
 The vocabulary is rendered from the declarations.  Each worked example is a program together
-with the summary of its own pattern on the training texts, so nothing in the prompt is made up;
-the examples shown are those whose patterns are nearest to the head's.
+with the summary of its own pattern on the training texts, so nothing in the prompt is made up.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from grammar.parser import parse_or_raise
+from grammar.parser import parse, parse_or_raise
 from grammar.primitives import Kind, primitives
+from grammar.rejection import Rejection
 from grammar.token_facts import Token
 from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
 from interpreter.scores import iou
 from interpreter.texts import Texts
+from synth.feedback import feedback_text
 from synth.summary import Summarizer
 
 EXAMPLES = (
@@ -35,9 +37,20 @@ EXAMPLES = (
     "when newline: 4 first + 1 self; 1 first + 1 near(comma or stop, 16)",
     "3 first + 2 score(2.0 same_sentence + 1.5 content - 0.5 distance(any))",
 )
-"""Programs to learn from; a prompt shows the few whose patterns are nearest to the head's."""
+"""Programs to learn from; a prompt shows some, the last the one whose pattern is nearest."""
 
-SHOWN_EXAMPLES = 4
+SHARED_EXAMPLES = (EXAMPLES[5], EXAMPLES[10], EXAMPLES[11])
+"""Shown in every prompt, and first, so that a model reads them once for all heads: they show
+what the form of a program can be, by a word, a guard and a score."""
+
+NEAR_EXAMPLES = 1
+"""Of the others, those with the patterns nearest to the head's."""
+
+OTHERS = 24
+"""Programs of other heads that examples are chosen from, beside the ones above."""
+
+WORDS = 60
+"""Words of the texts that proposers without a language model are told."""
 
 INSTRUCTION = (
     "You explain attention heads. A head looks from each query token at key tokens. You are told "
@@ -96,18 +109,71 @@ class PromptWriter:
 
     def __init__(self, evaluator: Evaluator, tokens: Sequence[Sequence[Token]]) -> None:
         self._summarizer = Summarizer(evaluator, tokens)
+        self._facts = evaluator.facts
+        self._tokens = tokens
         self._system = ("system", INSTRUCTION + vocabulary(causal=evaluator.facts.causal))
-        self._patterns = {e: evaluator.matrices(parse_or_raise(e)) for e in EXAMPLES}
+        self._words = frequent_words(tokens)
+        self._own = {text: self._example(text) for text in EXAMPLES}
+        self._others: dict[str, _Example] = {}
 
-    def prompt(self, pattern: Tensor) -> Prompt:
-        """The prompt about a head with attention [text, query, key]; the nearest example last."""
-        near = {e: float(iou(pattern, p).mean()) for e, p in self._patterns.items()}
-        shown = sorted(EXAMPLES, key=near.__getitem__)[-SHOWN_EXAMPLES:]
+    def _example(self, text: str) -> "_Example":
+        # An evaluator of its own: what it would keep of every program is not needed again.
+        pattern = Evaluator(self._facts).matrices(parse_or_raise(text))
+        return _Example(pattern, self._summarizer.summary(pattern).text())
+
+    def add_example(self, text: str) -> None:
+        """A program of another head, to be shown where it is near; the oldest makes room."""
+        if text not in self._own and text not in self._others:
+            self._others[text] = self._example(text)
+            if len(self._others) > OTHERS:
+                del self._others[next(iter(self._others))]
+
+    def attempts(self, pattern: Tensor, texts: Mapping[str, str]) -> list[Attempt]:
+        """The programs, texts with their proposers, scored on a pattern [text, query, key]."""
+        evaluator = Evaluator(self._facts)
+        return [
+            Attempt(text, float(iou(pattern, evaluator.matrices(parse_or_raise(text))).mean()), by)
+            for text, by in texts.items()
+        ]
+
+    def prompt(
+        self, pattern: Tensor, attempts: Sequence[Attempt] = (), *, feedback: bool = False
+    ) -> Prompt:
+        """The prompt about a head with attention [text, query, key]; the nearest example last.
+
+        With `feedback` it goes on with the best attempt, and with what is wrong with it.
+        """
+        examples = self._own | self._others
+        near = {t: float(iou(pattern, e.pattern).mean()) for t, e in examples.items()}
         turns = [self._system]
-        for example in shown:
-            summary = self._summarizer.summary(self._patterns[example])
-            turns += [("user", summary.text()), ("assistant", example)]
-        return Prompt((*turns, ("user", self._summarizer.summary(pattern).text())))
+        others = sorted(near.keys() - {*SHARED_EXAMPLES}, key=lambda t: (near[t], t))
+        for text in (*SHARED_EXAMPLES, *others[-NEAR_EXAMPLES:]):
+            turns += [("user", examples[text].summary), ("assistant", text)]
+        turns.append(("user", self._summarizer.summary(pattern).text()))
+        written = {attempt.text for attempt in attempts}
+        known = [Attempt(text, score) for text, score in near.items() if text not in written]
+        tried = sorted([*attempts, *known], key=lambda a: (-a.iou, a.text))
+        if feedback:
+            best = max(attempts, key=lambda attempt: attempt.iou)
+            predicted = Evaluator(self._facts).matrices(parse_or_raise(best.text))
+            told = feedback_text(self._summarizer, self._tokens, pattern, predicted)
+            turns += [("assistant", best.text), ("user", told)]
+        return Prompt(tuple(turns), tuple(tried), self._words, self._facts.causal)
+
+
+@dataclass(frozen=True)
+class _Example:
+    pattern: Tensor
+    """[text, query, key]."""
+    summary: str
+
+
+def frequent_words(tokens: Sequence[Sequence[Token]]) -> tuple[str, ...]:
+    """The words of some texts that a program can name, the most frequent first."""
+    counts = Counter(token.word for text in tokens for token in text if token.word)
+    common = (word for word, _ in counts.most_common(2 * WORDS))
+    sayable = (word for word in common if not isinstance(parse(f'word("{word}")'), Rejection))
+    return tuple(sayable)[:WORDS]
 
 
 def prompt_for(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Prompt:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from grammar.canonical import canonical, content_hash
 from grammar.errors import InputError
@@ -20,6 +20,18 @@ PATIENCE = 100
 
 
 @dataclass(frozen=True)
+class Prices:
+    """Dollars for a million tokens, read and written."""
+
+    read: float = 0.0
+    written: float = 0.0
+
+    def dollars(self, read: int, written: int) -> float:
+        """What so many tokens cost."""
+        return (read * self.read + written * self.written) / 1e6
+
+
+@dataclass(frozen=True)
 class Draft:
     """One answer as it was written.  `finished` is false where the length limit cut it off."""
 
@@ -32,6 +44,8 @@ class Draft:
     """Hashes of the programs that it was made from."""
     author: str = ""
     """The name of the proposer that wrote it, where that is another one than was asked."""
+    failure: str = ""
+    """Why there is no answer, where a part of a batch came to nothing."""
 
 
 class Proposer(Protocol):
@@ -50,59 +64,98 @@ class Proposer(Protocol):
         ...
 
 
+@runtime_checkable
+class Paid(Protocol):
+    """A proposer whose answers cost money."""
+
+    def most_dollars(self, prompt: Prompt, count: int) -> float:
+        """What `count` drafts can cost at most, if the other side counts tokens as we do."""
+        ...
+
+
 class ProposerFailedError(Exception):
     """A batch that came to nothing; the message says why in one line.
 
-    `dollars` is what it may have cost.
+    `seconds` is what it took, `dollars` what it may have cost.
     """
 
-    def __init__(self, message: str, dollars: float = 0.0) -> None:
+    def __init__(self, message: str, seconds: float = 0.0, dollars: float = 0.0) -> None:
         super().__init__(message)
+        self.seconds = seconds
         self.dollars = dollars
 
 
+FREE = Prices()
+
 KINDS = {
-    "outlines:MODEL": "a transformer held to the grammar, in this process; MODEL alone means this",
-    "vllm:URL": "a vLLM server that holds its model to the grammar, as vllm:http://127.0.0.1:8000",
+    "outlines:MODEL": "a transformer held to the grammar, in this process; MODEL alone means it",
+    "vllm:URL": "a vLLM server that holds its model to the grammar, as http://127.0.0.1:8000",
     "vllm:MODEL": "vLLM in this process",
-    "api:MODEL@URL": "an OpenAI-compatible API; its key is read from HEADSCRIPT_API_KEY",
+    "api:MODEL@URL": "an OpenAI-compatible API, as https://host/v1, told of its errors once",
     "sampling": "programs drawn from the grammar",
-    "enumeration": "the smallest programs first, then greedily longer",
+    "enumeration": "programs of one part, and the best so far made longer",
     "mutation": "changes and crossings of the best programs so far",
-    "learned:PROPOSER": "drawn from a grammar learned from another proposer's answers",
+    "learned:PROPOSER": "drawn from a grammar learned from the answers of another proposer",
 }
 """What --proposer takes, and what each is."""
 
+WITHOUT_MODEL = ("sampling", "enumeration", "mutation")
 
-def make_proposer(spec: str) -> Proposer:
-    """The proposer of that name, ready to write.  Raises InputError for a name of none."""
-    kind, _, rest = spec.partition(":")
-    match kind, rest:
-        case "sampling", "":
+
+def parse_proposer(spec: str) -> tuple[str, str]:
+    """(kind, what it needs to know) of a name of `KINDS`.  Raises InputError for any other."""
+    kind, colon, rest = spec.partition(":")
+    if not colon and kind not in ("outlines", "vllm", "api", "learned", ""):
+        return (kind, "") if kind in WITHOUT_MODEL else ("outlines", spec)
+    if kind == "learned" and rest:
+        parse_proposer(rest)
+        return kind, rest
+    if kind in ("outlines", "vllm") and rest:
+        return kind, rest
+    if kind == "api" and all(rest.rpartition("@")):
+        return kind, rest
+    raise InputError(f"no proposer {spec!r:.60}: write one of {', '.join(KINDS)}")
+
+
+def make_proposer(spec: str, prices: Prices = FREE) -> Proposer:
+    """The proposer of that name, ready to write.
+
+    Raises InputError for a name of none, and where its model or server cannot be had.
+    """
+    kind, rest = parse_proposer(spec)
+    match kind:
+        case "sampling":
             from synth.sampling import SamplingProposer
 
             return SamplingProposer()
-        case "enumeration", "":
+        case "enumeration":
             from synth.enumeration import EnumerationProposer
 
             return EnumerationProposer()
-        case "mutation", "":
+        case "mutation":
             from synth.mutation import MutationProposer
 
             return MutationProposer()
-        case "learned", _ if rest:
+        case "learned":
             from synth.learned import LearnedProposer
 
-            return LearnedProposer(make_proposer(rest))
-        case "outlines", _ if rest:
-            from synth.outlines_proposer import OutlinesProposer
+            return LearnedProposer(make_proposer(rest, prices))
+        case "vllm" if rest.startswith(("http://", "https://")):
+            from synth.vllm_proposer import VllmServerProposer
 
-            return OutlinesProposer(rest)
-        case _, "" if kind not in ("outlines", "vllm", "api", "learned"):
-            from synth.outlines_proposer import OutlinesProposer
+            return VllmServerProposer(rest)
+        case "vllm":
+            from synth.vllm_in_process import VllmProposer
 
-            return OutlinesProposer(spec)
-    raise InputError(f"no proposer {spec!r:.60}: write one of {', '.join(KINDS)}")
+            return VllmProposer(rest)
+        case "api":
+            from synth.api_proposer import ApiProposer
+
+            model, _, url = rest.rpartition("@")
+            return ApiProposer(model, url, prices)
+    from synth.outlines_proposer import OutlinesProposer
+
+    return OutlinesProposer(rest)
 
 
 def distinct(

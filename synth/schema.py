@@ -81,6 +81,7 @@ proposals = Table(
     Column("parents", JSON, nullable=False),
     Column("tokens", Integer),
     Column("seconds", Float, nullable=False),
+    Column("dollars", Float, nullable=False, server_default="0"),
     # No proposal without its batch: what is stored is whole.
     ForeignKeyConstraint(
         ["run_id", "layer", "head", "stage", "batch"],

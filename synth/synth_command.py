@@ -21,13 +21,28 @@ import click
     help="The library, a file or the URL of a server; made if it is missing, continued if not.",
 )
 @click.option("--heads", default="all", show_default=True, help="all, or L3H5,L4H0-8.")
-@click.option("--proposer", help="The model that writes programs.  [default: smollm2-135m]")
+@click.option(
+    "--proposer",
+    default="outlines:smollm2-135m",
+    show_default=True,
+    help="Who writes programs: see below.",
+)
 @click.option(
     "--budget",
     type=click.IntRange(0),
     default=16,
     show_default=True,
-    help="Answers of the language model per head.",
+    help="Programs that are asked for per head.",
+)
+@click.option("--token-limit", type=click.IntRange(1), help="Tokens written, in the whole run.")
+@click.option("--second-limit", type=click.FloatRange(0), help="Seconds spent on proposals.")
+@click.option("--evaluation-limit", type=click.IntRange(1), help="Proposals that are scored.")
+@click.option("--dollar-limit", type=click.FloatRange(0), help="Dollars paid for answers.")
+@click.option(
+    "--prices",
+    type=(click.FloatRange(0), click.FloatRange(0)),
+    metavar="READ WRITTEN",
+    help="What a paid API asks, in dollars for a million tokens.",
 )
 @click.option("--seed", type=click.IntRange(0, 1_000_000), default=0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
@@ -38,8 +53,13 @@ def synth(
     texts: str,
     path: str,
     heads: str,
-    proposer: str | None,
+    proposer: str,
     budget: int,
+    token_limit: int | None,
+    second_limit: float | None,
+    evaluation_limit: int | None,
+    dollar_limit: float | None,
+    prices: tuple[float, float] | None,
     seed: int,
     max_tokens: int,
     show_prompt: str | None,
@@ -50,7 +70,20 @@ def synth(
     A language model, held to the grammar, writes candidates from a summary of the head; their
     constants are fitted on the train documents, the best is chosen on the select documents, and
     its score is told for the test documents.  A run that was cut off goes on when the same
-    command is given again.
+    command is given again.  When a limit is reached, nothing more is asked for, and the run goes
+    on with what was written.
+
+    \b
+    Proposers:
+    outlines:MODEL    a transformer held to the grammar, in this process; MODEL alone means it
+    vllm:URL          a vLLM server, held to the grammar too, as http://127.0.0.1:8000
+    vllm:MODEL        vLLM in this process
+    api:MODEL@URL     an OpenAI-compatible API, as https://host/v1: told of its errors once;
+                      its key is read from HEADSCRIPT_API_KEY; needs a limit on dollars or tokens
+    sampling          programs drawn from the grammar
+    enumeration       programs of one part, and the best so far made longer
+    mutation          changes and crossings of the best programs so far
+    learned:PROPOSER  drawn from a grammar learned from the answers of another proposer
 
     \b
     JSON: {"model", "library", "run", "heads": [{"layer", "head", "program", "terms", "iou",
@@ -61,16 +94,22 @@ def synth(
     from interpreter.capture import check_texts
     from interpreter.models import load_model
     from interpreter.texts import load_texts
+    from synth.budget import Limits
     from synth.heads import check_heads, parse_heads
     from synth.library import Library
     from synth.library_store import check_place
-    from synth.outlines_proposer import OutlinesProposer
     from synth.pipeline import Settings, synthesize
+    from synth.proposers import FREE, Prices, make_proposer, parse_proposer
     from synth.results import run_results
     from synth.tables import print_results
 
     # What is soon checked comes first, and the library is made when nothing is left to refuse.
     check_heads(show_prompt or heads)
+    parse_proposer(proposer)
+    if dollar_limit is not None and prices is None:
+        raise click.UsageError("--dollar-limit needs --prices")
+    if "api:" in proposer and dollar_limit is None and token_limit is None:
+        raise click.UsageError("an API may cost money: give --dollar-limit or --token-limit")
     loaded_texts = load_texts(texts)
     loaded_texts.split()
     if show_prompt is None:
@@ -78,13 +117,16 @@ def synth(
     loaded = load_model(model)
     chosen = tuple(parse_heads(show_prompt or heads, loaded.layers, loaded.heads))
     check_texts(loaded, loaded_texts, max_tokens)
-    settings = Settings(heads=chosen, budget=budget, seed=seed, max_tokens=max_tokens)
+    limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
+    settings = Settings(
+        heads=chosen, budget=budget, seed=seed, max_tokens=max_tokens, limits=limits
+    )
     if show_prompt is not None:
         from synth.prompt import prompt_for
 
         click.echo(prompt_for(loaded, loaded_texts, chosen, max_tokens).text())
         return
-    writer = OutlinesProposer(proposer or "smollm2-135m")
+    writer = make_proposer(proposer, Prices(*prices) if prices else FREE)
     with Library.open(path, create=True) as library:
         run = synthesize(loaded, loaded_texts, writer, library, settings)
         results = run_results(library, run)

@@ -1,22 +1,15 @@
 """Files derived from the declarations are fresh; the prompt is what a person last looked at."""
 
-from pathlib import Path
-
 import pytest
 
 from grammar.canonical import canonical_text
 from grammar.language_reference import PATH, rendered
-from grammar.parser import parse, parse_or_raise
+from grammar.parser import parse
 from grammar.primitives import PRIMITIVES
 from grammar.rejection import SYNONYMS, Rejection
-from interpreter.evaluate import Evaluator
-from interpreter.facts import make_facts
-from interpreter.texts import load_texts
-from interpreter.tokens import read_tokens
-from synth.prompt import EXAMPLES, PromptWriter, vocabulary
-from tests.tiny_models import tokenizer
-
-GOLDEN = Path(__file__).parent / "fixtures" / "prompt.txt"
+from synth.prompt import EXAMPLES, vocabulary
+from tests.golden_prompt import PATH as GOLDEN
+from tests.golden_prompt import golden_prompt
 
 
 def test_the_language_reference_is_fresh() -> None:
@@ -63,10 +56,13 @@ def test_a_causal_model_is_not_told_of_keys_ahead() -> None:
 
 
 def test_the_prompt_is_the_golden_one(tagger) -> None:
-    """To accept a change: look at the new prompt, then write it to tests/fixtures/prompt.txt."""
-    tokens = read_tokens(load_texts("stories").documents[:4], tokenizer(), tagger, 64)
-    evaluator = Evaluator(make_facts(tokens, causal=True))
-    pattern = evaluator.matrices(parse_or_raise("near(after(same_token), 32)"))
-    prompt = PromptWriter(evaluator, tokens).prompt(pattern)
-    assert prompt.messages[-2] == ("assistant", "7 first + 3 near(after(same_token), 32)")
+    prompt = golden_prompt()
     assert prompt.text() + "\n" == GOLDEN.read_text(encoding="utf-8")
+    *examples, told, best, feedback = prompt.messages
+    # An example from the library, which is nearer than all others, stands last.
+    assert examples[-1] == ("assistant", "9 near(after(same_token), 16) + 1 back(1)")
+    assert best == ("assistant", "8 first + 2 recent(comma)")
+    assert "after(same_token) 100%" in told[1]
+    assert "too much" in feedback[1]
+    assert prompt.tried[0].text == "9 near(after(same_token), 16) + 1 back(1)"
+    assert [a.iou for a in prompt.tried] == sorted((a.iou for a in prompt.tried), reverse=True)

@@ -71,7 +71,10 @@ def test_end_to_end_and_again(tmp_path: Path) -> None:
         assert head.rejected == 4
     assert results.reject_codes == {"incomplete": 6, "unknown_name": 6}
     assert proposer.calls == 3 * 2
-    assert len({prompt.sha256 for prompt in proposer.prompts}) == 3
+    # Three heads, each with and without what is wrong with its best program so far.
+    assert len({prompt.sha256 for prompt in proposer.prompts}) == 6
+    told = ["That scores" in prompt.messages[-1][1] for prompt in proposer.prompts]
+    assert told == [False, True] * 3
 
     again = FixedProposer()
     assert synthesized(tmp_path / "a.sqlite", again) == results

@@ -3,17 +3,19 @@
 from random import Random
 
 import pytest
+from click.testing import CliRunner
 
 from grammar.canonical import canonical_text, content_hash
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
+from interpreter.command_line import main
 from synth.enumeration import EnumerationProposer, terms
 from synth.learned import LearnedProposer
 from synth.mutation import MutationProposer
 from synth.probabilistic_grammar import Sampler, choices, learned, prior
 from synth.prompt import EXAMPLES, Attempt, Prompt
-from synth.proposers import KINDS, Draft, Proposer, make_proposer
+from synth.proposers import KINDS, Draft, Proposer, make_proposer, parse_proposer
 from synth.sampling import SamplingProposer
 from tests.random_programs import random_program
 
@@ -152,7 +154,46 @@ def test_names() -> None:
     for name in ("sampling", "enumeration", "mutation"):
         assert make_proposer(name).name == name
     assert make_proposer("learned:mutation").name == "learned:mutation"
-    for wrong in ("sampling:3", "learned:", "learned", "outlines:", "mutation:x", "nonsense:x"):
+    assert parse_proposer("smollm2-135m") == ("outlines", "smollm2-135m")
+    assert parse_proposer("some/folder") == ("outlines", "some/folder")
+    assert parse_proposer("outlines:a/b") == ("outlines", "a/b")
+    assert parse_proposer("vllm:http://h:1") == ("vllm", "http://h:1")
+    assert parse_proposer("api:org/m:tag@https://h/v1") == ("api", "org/m:tag@https://h/v1")
+    for wrong in (
+        *("sampling:3", "learned:", "learned", "outlines:", "mutation:x", "nonsense:x", ""),
+        *("learned:nonsense:x", "api:model", "api:@http://h", "vllm", "api:model@"),
+    ):
         with pytest.raises(InputError, match="no proposer") as caught:
             make_proposer(wrong)
         assert all(kind in str(caught.value) for kind in KINDS)
+
+
+def test_every_kind_is_told_in_the_help() -> None:
+    told = CliRunner().invoke(main, ["synth", "--help"]).output
+    for kind in KINDS:
+        assert f"\n  {kind} " in told
+
+
+def test_vllm_where_there_is_none() -> None:
+    with pytest.raises(InputError, match="make vllm"):
+        make_proposer("vllm:smollm2-135m")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--proposer", "api:m@http://h/v1"], "give --dollar-limit or --token-limit"),
+        (["--proposer", "learned:api:m@http://h/v1"], "give --dollar-limit or --token-limit"),
+        (["--proposer", "api:m@http://h/v1", "--dollar-limit", "1"], "needs --prices"),
+    ],
+)
+def test_money_is_spent_within_a_limit_alone(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["synth", *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_name_of_no_proposer_is_refused_first() -> None:
+    result = CliRunner().invoke(main, ["synth", "--proposer", "nonsense:x"])
+    assert result.exit_code == 1
+    assert "no proposer 'nonsense:x'" in result.stderr

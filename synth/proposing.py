@@ -1,0 +1,195 @@
+"""Asks a proposer for programs, head by head and batch by batch, and stores what it says.
+
+The first batch for a head is asked for with a description of the head alone; after that every
+second one tells, besides, what is wrong with the best program so far.  A batch that is lost is
+stored as such and costs no other; a run that was cut off goes on after its last whole batch.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from grammar import limits as language
+from grammar.canonical import canonical_text
+from grammar.errors import InputError
+from grammar.parser import parse_or_raise
+from grammar.primitives import PRIMITIVES
+from grammar.rejection import Rejection, located, printable
+from interpreter.capture import Captured, Head
+from interpreter.cost import program_cost
+from interpreter.evaluate import Evaluator
+from interpreter.progress import progress_bar
+from synth.budget import spent
+from synth.heads import head_name
+from synth.library import Library, Proposal, Run
+from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
+from synth.proposers import Draft, Paid, Proposer, ProposerFailedError
+from synth.summary import TRIVIAL
+
+if TYPE_CHECKING:
+    from synth.pipeline import Settings
+
+BATCH = 8
+"""Answers that are asked for, and stored, at a time."""
+
+STAGE = "language model"
+"""The stage of all that a proposer writes."""
+
+GAIN = 0.02
+"""IoU over the best trivial program that makes a head's program an example for other heads."""
+
+FAILURES = 3
+"""Batches lost in a row after which the proposer is given up."""
+
+
+class Rounds:
+    """The batches of one run."""
+
+    def __init__(
+        self,
+        run: Run,
+        patterns: Captured,
+        evaluator: Evaluator,
+        proposer: Proposer,
+        library: Library,
+        settings: "Settings",
+    ) -> None:
+        self._run = run
+        self._patterns = patterns
+        self._proposer = proposer
+        self._library = library
+        self._settings = settings
+        self._writer = PromptWriter(evaluator, patterns.tokens)
+        self._scored: dict[Head, dict[str, Attempt]] = {head: {} for head in settings.heads}
+        self._lost = 0
+        for text in self._known_elsewhere():
+            self._writer.add_example(text)
+
+    def run(self) -> None:
+        """Asks for all batches that are missing, while the budget lasts."""
+        batches = -(-self._settings.budget // BATCH)
+        missing = self._missing(batches)
+        with progress_bar() as bar:
+            total = len(self._settings.heads) * batches
+            shown = f"Programs by {self._proposer.name[:40]}"
+            task = bar.add_task(
+                shown, total=total, completed=total - sum(map(len, missing.values()))
+            )
+            for head in self._settings.heads if any(missing.values()) else ():
+                for batch in missing[head]:
+                    prompt = self._prompt(head, batch)
+                    count = min(BATCH, self._settings.budget - batch * BATCH)
+                    full = self._full(prompt, count)
+                    if full is not None:
+                        bar.console.print(f"No more programs are asked for: {full}")
+                        return
+                    self._record(head, batch, self._asked(prompt, head, batch, count))
+                    bar.advance(task)
+                self._pass_on(head)
+
+    def _missing(self, batches: int) -> dict[Head, list[int]]:
+        found = {}
+        for layer, head in self._settings.heads:
+            trivial = [
+                Proposal(raw=text, text=text, proposer="trivial", seed=self._settings.seed)
+                for text in TRIVIAL
+            ]
+            self._library.record_batch(self._run, layer, head, "trivial", 0, trivial)
+            found[layer, head] = [
+                batch
+                for batch in range(batches)
+                if not self._library.batch_done(self._run, layer, head, STAGE, batch)
+            ]
+        return found
+
+    def _attempts(self, head: Head) -> list[Attempt]:
+        """What was proposed for a head, with its scores, each computed once."""
+        known = self._scored[head]
+        proposals = self._library.proposals(self._run, *head)
+        written = {
+            p.text: p.proposer for p in proposals if p.stage in ("trivial", STAGE) and p.text
+        }
+        new = {text: by for text, by in written.items() if text not in known}
+        for attempt in self._writer.attempts(self._patterns.head(head), new):
+            known[attempt.text] = attempt
+        return list(known.values())
+
+    def _prompt(self, head: Head, batch: int) -> Prompt:
+        pattern = self._patterns.head(head)
+        return self._writer.prompt(pattern, self._attempts(head), feedback=batch % 2 == 1)
+
+    def _full(self, prompt: Prompt, count: int) -> str | None:
+        most = self._proposer.most_dollars(prompt, count) if isinstance(self._proposer, Paid) else 0
+        proposals = self._library.proposals(self._run, stage=STAGE)
+        return spent(proposals).over(self._settings.limits, most)
+
+    def _asked(self, prompt: Prompt, head: Head, batch: int, count: int) -> list[Proposal]:
+        seed = _seed(self._settings.seed, *head, batch)
+        try:
+            drafts = self._proposer.propose(prompt, count, seed)
+        except ProposerFailedError as error:
+            self._lost += 1
+            lost = Draft(
+                "", False, 0, error.seconds, error.dollars, failure=str(error) or "no answer"
+            )
+            return [_proposal(lost, self._proposer.name, prompt.sha256, seed)]
+        self._lost = 0
+        return [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]
+
+    def _record(self, head: Head, batch: int, proposals: list[Proposal]) -> None:
+        self._library.record_batch(self._run, *head, STAGE, batch, proposals)
+        if self._lost == FAILURES:
+            raise InputError(
+                f"{self._proposer.name} failed {FAILURES} times in a row, last for "
+                f"{head_name(*head)}: {proposals[0].message}; the same command goes on from here"
+            )
+
+    def _pass_on(self, head: Head) -> None:
+        """Makes the best program of a head an example for the next heads."""
+        attempts = self._attempts(head)
+        trivial = max(a.iou for a in attempts if a.text in TRIVIAL)
+        best = max(attempts, key=lambda a: (a.iou, a.text))
+        if best.iou >= trivial + GAIN:
+            self._writer.add_example(best.text)
+
+    def _known_elsewhere(self) -> Iterator[str]:
+        """The chosen programs of earlier runs, the best last, that these texts can be shown."""
+        tokens = max(map(len, self._patterns.tokens))
+        chosen = [c for c in self._library.choices() if c.run_id < self._run.id]
+        good = sorted(chosen, key=lambda c: (c.select_iou, c.text))
+        usable = []
+        for text in dict.fromkeys(choice.text for choice in good):
+            tree = parse_or_raise(text)
+            ahead = any(n.op in PRIMITIVES and PRIMITIVES[n.op].looks_ahead for n in tree.walk())
+            cheap = program_cost(tree, tokens) <= language.MAX_EVALUATION_COST
+            if cheap and text not in TRIVIAL and not (ahead and self._patterns.causal):
+                usable.append(text)
+        yield from usable[-OTHERS:]
+
+
+def _seed(seed: int, layer: int, head: int, batch: int) -> int:
+    """A seed of its own for each batch, so that a resumed run writes what it would have written."""
+    return ((seed * 1_000 + layer) * 1_000 + head) * 1_000 + batch
+
+
+def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Proposal:
+    text = canonical_text(draft.text)
+    if draft.failure:
+        text = Rejection("failed", printable(draft.failure), 1, 1)
+    elif not draft.finished:
+        text = located("incomplete", "cut off at the length limit", draft.text, len(draft.text))
+    rejected = text if isinstance(text, Rejection) else None
+    return Proposal(
+        raw=draft.text,
+        text=None if isinstance(text, Rejection) else text,
+        code=rejected.code if rejected else None,
+        message=rejected.message if rejected else None,
+        line=rejected.line if rejected else None,
+        column=rejected.column if rejected else None,
+        proposer=draft.author or proposer,
+        prompt_sha256=prompt_sha256,
+        seed=seed,
+        parents=list(draft.parents),
+        tokens=draft.tokens,
+        seconds=draft.seconds,
+        dollars=draft.dollars,
+    )

@@ -1,0 +1,81 @@
+"""The proposer `vllm`: a vLLM server whose decoding is held to the grammar.
+
+The server keeps what prompts share (prefix caching) and answers many requests at once.  A server
+that ignores the grammar, as older ones do silently, is noticed by a question that only a held
+model answers as it must, and by reading every answer.
+"""
+
+import time
+from functools import cache
+
+from grammar.canonical import canonical_text
+from grammar.errors import InputError
+from grammar.grammar_file import PATH
+from grammar.rejection import Rejection
+from synth.chat_api import TIMEOUT, ChatApi
+from synth.prompt import Prompt
+from synth.proposers import MAX_NEW_TOKENS, TEMPERATURE, TOP_P, Draft
+
+PROBE = "zebra-quilt-71"
+"""What no model says unless it is held to a grammar that knows nothing else."""
+
+
+@cache
+def _grammar() -> str:
+    return PATH.read_text(encoding="utf-8")
+
+
+class VllmServerProposer:
+    """A server at a URL such as http://127.0.0.1:8000, which serves one model.
+
+    Raises InputError where there is none, or one that ignores grammars.
+    """
+
+    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+        self._url = url
+        self._api = ChatApi(url.rstrip("/").removesuffix("/v1") + "/v1", timeout)
+        served = self._api.models()
+        if not served:
+            raise InputError(f"the server at {url} has no model: start it with one")
+        self._model = served[0]
+        answers = self._api.complete(
+            self._model,
+            [("user", "Say hello.")],
+            max_tokens=20,
+            structured_outputs={"grammar": f'start: "{PROBE}"'},
+        )
+        if answers.texts[:1] != (PROBE,):
+            raise InputError(
+                f"the server at {url} ignores grammars: use vLLM 0.12 or later, or name it as "
+                f"api:{self._model}@{url}/v1"
+            )
+
+    @property
+    def name(self) -> str:
+        """vllm:MODEL as the server calls it."""
+        return f"vllm:{self._model}"
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        """`count` samples of at most `MAX_NEW_TOKENS` tokens each, from one request."""
+        started = time.monotonic()
+        answers = self._api.complete(
+            self._model,
+            prompt.messages,
+            n=count,
+            seed=seed % 2**31,
+            max_tokens=MAX_NEW_TOKENS,
+            temperature=TEMPERATURE,
+            top_p=TOP_P,
+            structured_outputs={"grammar": _grammar()},
+        )
+        seconds = (time.monotonic() - started) / count
+        for text, finished in zip(answers.texts, answers.finished, strict=True):
+            if finished and isinstance(canonical_text(text), Rejection):
+                raise InputError(
+                    f"the server at {self._url} does not keep to the grammar: {text!r:.80}"
+                )
+        each = answers.written // len(answers.texts)
+        return [
+            Draft(text, finished, each, seconds)
+            for text, finished in zip(answers.texts, answers.finished, strict=True)
+        ]

@@ -1,0 +1,143 @@
+"""Rounds: what proposers are told and by whom what was written; the same again after a kill."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grammar.canonical import content_hash
+from interpreter.capture import Captured, capture
+from interpreter.evaluate import Evaluator
+from interpreter.texts import Texts, load_texts
+from synth.budget import Limits, Spent
+from synth.library import Choice, Library, StoredProposal
+from synth.pipeline import Settings
+from synth.prompt import Prompt
+from synth.proposers import Draft, Proposer, make_proposer
+from synth.proposing import Rounds
+from synth.summary import TRIVIAL
+from tests.tiny_models import tiny
+
+HEADS = ((0, 1), (1, 2), (1, 3))
+TEXTS = Texts("few", load_texts("stories").documents[:3])
+
+
+@pytest.fixture(scope="module")
+def patterns(tagger: Any) -> Captured:
+    return capture(tiny("llama"), TEXTS, HEADS, 24)
+
+
+class Recorder:
+    """Another proposer, whose prompts are kept."""
+
+    def __init__(self, proposer: Proposer) -> None:
+        self._proposer = proposer
+        self.name = proposer.name
+        self.prompts: list[Prompt] = []
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        self.prompts.append(prompt)
+        return self._proposer.propose(prompt, count, seed)
+
+
+def asked(
+    library: Library, patterns: Captured, proposer: Proposer, key: str = "k", budget: int = 20
+) -> list[StoredProposal]:
+    """What the proposer wrote in a run of its own."""
+    run = library.start_run(
+        key=key, model="tiny", model_revision="0", texts_sha256="0", settings={}
+    )
+    settings = Settings(heads=HEADS, budget=budget, seed=5, max_tokens=24)
+    evaluator = Evaluator(patterns.facts())
+    Rounds(run, patterns, evaluator, proposer, library, settings).run()
+    return [p for p in library.proposals(run) if p.stage == "language model"]
+
+
+def written(proposals: list[StoredProposal]) -> list[str | None]:
+    return [proposal.text for proposal in proposals]
+
+
+@pytest.mark.parametrize(
+    "name", ["sampling", "enumeration", "mutation", "learned:sampling", "learned:mutation"]
+)
+def test_proposers_without_a_model(tmp_path: Path, patterns: Captured, name: str) -> None:
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        proposals = asked(library, patterns, make_proposer(name))
+        # Three heads, two batches of 8 and one of 4.
+        assert [p.batch for p in proposals] == [*[0] * 8, *[1] * 8, *[2] * 4] * 3
+        assert all(p.text for p in proposals)
+        for head in HEADS:
+            texts = [p.text for p in proposals if (p.layer, p.head) == head]
+            assert len({*texts, *TRIVIAL}) == 24
+        assert asked(library, patterns, make_proposer(name)) == proposals
+    with Library.open(tmp_path / "b.sqlite", create=True) as library:
+        assert written(asked(library, patterns, make_proposer(name))) == written(proposals)
+
+
+def test_who_wrote_what(tmp_path: Path, patterns: Captured) -> None:
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        proposals = asked(library, patterns, make_proposer("learned:mutation"))
+    assert [p.proposer for p in proposals[:20]] == ["mutation"] * 8 + ["learned:mutation"] * 12
+    hashes = {content_hash(text) for text in TRIVIAL}
+    assert all(p.parents for p in proposals[:8])
+    assert hashes & {parent for p in proposals[:8] for parent in p.parents}
+
+
+def test_what_is_told(tmp_path: Path, patterns: Captured) -> None:
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        proposer = Recorder(make_proposer("mutation"))
+        proposals = asked(library, patterns, proposer)
+    for number, prompt in enumerate(proposer.prompts):
+        head, batch = divmod(number, 3)
+        before = [p.text for p in proposals if (p.layer, p.head) == HEADS[head] and p.batch < batch]
+        assert {*before, *TRIVIAL} <= {attempt.text for attempt in prompt.tried}
+        own = {a.text for a in prompt.tried if a.proposer == "mutation"}
+        assert own == {*before} - {*TRIVIAL}
+        told = prompt.messages[-1][1]
+        assert told.startswith("That scores") == (batch == 1)
+        if batch == 1:
+            best = max((a for a in prompt.tried if a.proposer), key=lambda a: a.iou)
+            assert prompt.messages[-2] == ("assistant", best.text)
+            assert f"scores {best.iou:.2f}" in told
+
+
+def test_programs_of_other_heads_are_examples(tmp_path: Path, patterns: Captured) -> None:
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        asked(library, patterns, make_proposer("sampling"), "before")
+        (run,) = library.runs()
+        for text in ("4 back(2) + 1 noun", "3 next(noun) + 1 self"):
+            library.add_programs([text])
+            for head, iou in ((1, 0.5), (2, 0.6)):
+                choice = Choice(
+                    model="other",
+                    model_revision="0",
+                    layer=0,
+                    head=head if text[0] == "4" else head + 5,
+                    text=text,
+                    run_id=run.id,
+                    select_iou=iou,
+                )
+                library.set_choice(choice)
+        proposer = Recorder(make_proposer("sampling"))
+        asked(library, patterns, proposer, "after")
+    known = [{attempt.text for attempt in prompt.tried} for prompt in proposer.prompts]
+    assert all("4 back(2) + 1 noun" in texts for texts in known)
+    # What looks ahead says nothing about a causal model.
+    assert not any("3 next(noun) + 1 self" in texts for texts in known)
+
+
+@pytest.mark.parametrize(
+    ("limits", "most", "reason"),
+    [
+        (Limits(), 5, None),
+        (Limits(tokens=100), 0, "tokens: 100 of 100"),
+        (Limits(tokens=101, seconds=3, evaluations=6, dollars=2), 0.5, None),
+        (Limits(seconds=2.5), 0, "seconds: 2.5 of 2.5"),
+        (Limits(evaluations=5), 0, "evaluations: 5 of 5"),
+        (Limits(dollars=2), 0.6, "dollars: 1.5000 of 2"),
+    ],
+)
+def test_limits(limits: Limits, most: float, reason: str | None) -> None:
+    spent = Spent(tokens=100, seconds=2.5, evaluations=5, dollars=1.5)
+    told = spent.over(limits, most)
+    assert told is None if reason is None else (told or "").startswith(reason)
