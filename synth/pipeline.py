@@ -19,12 +19,13 @@ from interpreter.models import LoadedModel
 from interpreter.progress import progress_bar
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.fitting import Fitter, structure
+from synth.fitting import Fitter
 from synth.growing import SCREENED_TEXTS, Grower, pool_of
 from synth.library import Library, Proposal, Run, run_key
 from synth.prompt import EXAMPLES, PromptWriter
 from synth.proposers import Draft, Proposer
 from synth.ranking import keep_best
+from synth.structure import structure
 
 TRIVIAL = ("first", "any", "back(1)", "self")
 """The programs that need no synthesis: first token, uniform, previous, self."""
