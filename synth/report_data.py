@@ -12,7 +12,7 @@ from interpreter.statistics import bootstrap_ci95
 from synth.choosing import TOLERANCE
 from synth.heads import head_name
 from synth.library import Baseline, Choice, Library, Run, Score
-from synth.library_rows import BEST_TRIVIAL, Row, RunCounts, StoredProposal
+from synth.library_rows import BEST_TRIVIAL, Row, StoredProposal
 from synth.library_view import program_tree, terms
 from synth.report_entries import (
     Candidate,
@@ -61,15 +61,15 @@ def report_data(library: Library, model: str | None) -> ReportData:
     runs = {run.id: run for run in library.runs()}
     latest = required(library, runs.get(max(choice.run_id for choice in choices)), "run")
     choices = [choice for choice in choices if choice.model_revision == latest.model_revision]
-    counts = {
-        run_id: library.counts(required(library, runs.get(run_id), "run"))
+    chosen_in = {
+        run_id: _RunReader(library, required(library, runs.get(run_id), "run"))
         for run_id in {choice.run_id for choice in choices}
     }
     try:
         about = _about(latest)
         with progress_bar() as bar:
             entries = [
-                _entry(library, runs[choice.run_id], counts[choice.run_id], choice)
+                _entry(library, chosen_in[choice.run_id], choice)
                 for choice in bar.track(choices, description="Heads")
             ]
         return ReportData(
@@ -88,6 +88,23 @@ def report_data(library: Library, model: str | None) -> ReportData:
         raise InputError(f"{path} does not tell what the page needs: {error}") from error
 
 
+class _RunReader:
+    """A run with what several of its heads share, read once."""
+
+    def __init__(self, library: Library, run: Run) -> None:
+        self._library = library
+        self.run = run
+        self.counts = library.counts(run)
+        self._proposals: dict[str, StoredProposal | None] = {}
+
+    def proposal(self, program_hash: str) -> StoredProposal | None:
+        """The first proposal of a program: `first` is proposed for every head."""
+        if program_hash not in self._proposals:
+            found = self._library.proposals(self.run, program_hash=program_hash)
+            self._proposals[program_hash] = next(iter(found), None)
+        return self._proposals[program_hash]
+
+
 def _about(run: Run) -> _About:
     known: dict[str, Any] = {f.name: run.settings.get(f.name) for f in fields(_About)}
     return _About(**known)
@@ -97,13 +114,14 @@ def _texts(run: Run, about: _About) -> str:
     return f"{about.texts}: {about.documents} documents, sha256 {run.texts_sha256[:12]}"
 
 
-def _entry(library: Library, run: Run, run_counts: RunCounts, choice: Choice) -> HeadEntry:
+def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
+    run = reader.run
     tree = program_tree(library, choice)
     score = test_score(library, run, choice)
     name, best = best_trivial(library, run, choice)
     stored = library.baselines(run.id, choice.layer, choice.head)
     trivial = [b for b in stored if b.name != BEST_TRIVIAL]
-    counts = counts_of(library, run_counts, choice)
+    counts = counts_of(library, reader.counts, choice)
     (program,) = library.programs(choice.program_hash)
     examples = library.examples(
         choice.program_hash, choice.model, choice.model_revision, choice.layer, choice.head
@@ -128,7 +146,7 @@ def _entry(library: Library, run: Run, run_counts: RunCounts, choice: Choice) ->
         baseline=_trivial(name, best),
         trivial=[_trivial(b.name, b) for b in trivial if b.split == "test"],
         candidates=_candidates(library, choice, score, trivial),
-        lineage=_lineage(library, run, choice),
+        lineage=_lineage(library, reader, choice),
         first_seen=program.first_seen,
         run=_run_facts(run),
         proposed=counts.proposed,
@@ -180,13 +198,13 @@ def _candidates(
     return [Candidate(text, sizes[text], found[text], text in names) for text in ordered]
 
 
-def _lineage(library: Library, run: Run, choice: Choice) -> list[Step]:
+def _lineage(library: Library, reader: _RunReader, choice: Choice) -> list[Step]:
     """The chosen program and its ancestors, nearest first."""
     steps: list[Step] = []
     waiting, seen = [choice.program_hash], {choice.program_hash}
     while waiting and len(steps) < MOST_STEPS:
         program_hash = waiting.pop(0)
-        proposal = next(iter(library.proposals(run, program_hash=program_hash)), None)
+        proposal = reader.proposal(program_hash)
         if proposal is None:
             steps += [Step(p.text, proposed=False) for p in library.programs(program_hash)]
             continue
