@@ -44,6 +44,7 @@ fuzz: .venv/installed-test
 	PYTHONPATH=.venv/strict $(BIN)/pytest tests/test_one_grammar.py -k two_readings
 	$(BIN)/python -m tests.fuzz texts --count $(FUZZ)
 	$(BIN)/python -m tests.fuzz programs --count $(FUZZ)
+	$(BIN)/python -m tests.fuzz library --count $$(($(FUZZ) / 10))
 	$(BIN)/python -m tests.fuzz_coverage --count $(FUZZ)
 
 format: .venv/installed-test

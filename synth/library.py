@@ -6,7 +6,7 @@ whole batch.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +14,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from grammar.errors import InputError
 from synth import schema
+from synth.heads import head_name
+from synth.library_jsonl import lines
+from synth.library_notebook import BestProgram, library_html
+from synth.library_records import Added, Record, add_records
 from synth.library_rows import (
     Baseline,
     Choice,
@@ -72,6 +77,16 @@ def _add(connection: Connection, text: str) -> bool:
 
 class Library(Store):
     """An open library.  A context manager; every method raises InputError for a broken file."""
+
+    # Whole
+
+    def lines(self) -> Iterator[str]:
+        """The library as the lines of an export, the same for the same content."""
+        return lines(self._database)
+
+    def add(self, records: Iterable[tuple[str, Record]]) -> Added:
+        """Adds records of other libraries, all or none; see `synth.library_records`."""
+        return add_records(self._database, records, checked=False)
 
     # Runs
 
@@ -258,6 +273,25 @@ class Library(Store):
         keys = (chosen.c.model, chosen.c.model_revision)
         statement = select(*keys, func.count().label("heads")).group_by(*keys).order_by(*keys)
         return self._read(ChosenModel, statement)
+
+    def best(self, model: str, layer: int, head: int, choice: str = "iou") -> BestProgram:
+        """The program that stands for a head; it shows itself in a notebook.
+
+        Raises InputError where the library has none.
+        """
+        found = self.choices(model, choice, layer, head)
+        if not found:
+            raise InputError(
+                f"{self.path} has no choice {choice!r:.40} for {head_name(layer, head)} of {model}"
+            )
+        chosen = found[-1]
+        scores = self.scores(
+            program_hash=chosen.program_hash, model=model, layer=layer, head=head, split="test"
+        )
+        return BestProgram(chosen, scores[-1] if scores else None)
+
+    def _repr_html_(self) -> str:
+        return library_html(self.path, self.models())
 
     def record_baselines(self, baselines: Iterable[Baseline]) -> None:
         """Stores baselines; the same run, head, name and split again replaces."""

@@ -1,11 +1,10 @@
 """`headscript library`: read what a library knows, without running a model."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from itertools import groupby
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 
 import click
 from rich import box
@@ -13,35 +12,63 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from grammar.parser import parse_or_raise
 from grammar.rejection import printable
+from synth.categories import Category
 from synth.heads import head_name
 from synth.library import Library
+from synth.library_exchange_command import (
+    export_command,
+    import_command,
+    merge_command,
+    verify_command,
+)
+from synth.library_options import (
+    cells,
+    decimal,
+    head_option,
+    json_option,
+    layer_option,
+    library_option,
+    model_option,
+    terminal,
+)
+from synth.library_questions_command import (
+    compress_command,
+    diff_command,
+    search_command,
+    stats_command,
+)
+from synth.library_search import mentions
 from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-library_option = click.option(
-    "--library",
-    "path",
-    type=click.Path(path_type=Path),
-    default="headscript.sqlite",
-    show_default=True,
-    help="The library file.",
-)
-model_option = click.option("--model", help="Only this model, by the name it has in the library.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+__all__ = ["library", "library_option"]
 
 
 @click.group(epilog="Example: headscript library show L4H4 --library heads.sqlite")
 def library() -> None:
-    """Read a library of programs."""
+    """Read, search, export and join libraries of programs."""
+
+
+for command in (
+    *(search_command, diff_command, stats_command, compress_command),
+    *(export_command, import_command, merge_command, verify_command),
+):
+    library.add_command(command)
 
 
 @library.command("list", epilog="Example: headscript library list --sort iou --layer 5")
 @library_option
 @model_option
-@click.option("--layer", type=click.IntRange(0, 9999), help="Only this layer.")
-@click.option("--head", type=click.IntRange(0, 9999), help="Only this head of each layer.")
+@layer_option
+@head_option
+@click.option("--uses", metavar="PART", help="Only programs that hold this, as for `search`.")
+@click.option("--text", help="Only programs whose text holds this.")
+@click.option("--category", type=click.Choice(get_args(Category)), help="Only this category.")
+@click.option("--proposer", help="Only programs first brought in by this proposer.")
+@click.option("--min-iou", type=float, default=0.0, help="Only from this IoU on.")
+@click.option("--max-iou", type=float, default=1.0, help="Only up to this IoU.")
+@click.option("--max-terms", type=click.IntRange(1), help="Only programs of at most this size.")
 @click.option(
     "--sort",
     type=click.Choice(["head", "iou"]),
@@ -52,10 +79,17 @@ def library() -> None:
 @click.option("--wide", is_flag=True, help="Show programs whole, on several lines if need be.")
 @json_option
 def list_command(
-    path: Path,
+    path: str,
     model: str | None,
     layer: int | None,
     head: int | None,
+    uses: str | None,
+    text: str | None,
+    category: str | None,
+    proposer: str | None,
+    min_iou: float,
+    max_iou: float,
+    max_terms: int | None,
     sort: str,
     wide: bool,
     as_json: bool,
@@ -64,11 +98,23 @@ def list_command(
 
     \b
     JSON: {"heads": [{"model", "model_revision", "layer", "head", "choice", "iou",
-    "split" ("test", or "select" where no test was scored), "documents" (null for
-    "select"), "terms", "program_hash", "program", "sentence" (the program in English)}]}
+    "split" ("test", or "select" where no test was scored), "documents", "iou_no_sink", "jsd",
+    "output_error" (these four null for "select"), "terms", "category", "proposer" (null where
+    unknown), "program_hash", "program", "sentence" (the program in English)}]}
     """
     with Library.open(path) as opened:
         heads = listed_heads(opened, model, layer, head)
+    holds = mentions(uses) if uses else None
+    heads = [
+        h
+        for h in heads
+        if (holds is None or holds(parse_or_raise(h.program)))
+        and (text is None or text in h.program)
+        and (category is None or category == h.category)
+        and (proposer is None or proposer == h.proposer)
+        and min_iou <= h.iou <= max_iou
+        and (max_terms is None or h.terms <= max_terms)
+    ]
     if sort == "iou":
         heads.sort(key=lambda h: (h.model, h.model_revision, -h.iou))
     if as_json:
@@ -76,7 +122,7 @@ def list_command(
         return
     if not heads:
         click.echo("No head has a program here.")
-    console = _console()
+    console = terminal()
     for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
         table = _heads_table(group, wide)
         console.print(f"{printable(name)} (revision {printable(revision)}), {table.row_count} rows")
@@ -88,7 +134,7 @@ def list_command(
 @library_option
 @model_option
 @json_option
-def show_command(name: str, path: Path, model: str | None, as_json: bool) -> None:
+def show_command(name: str, path: str, model: str | None, as_json: bool) -> None:
     """Show the program of a head, or the program with a hash: meaning, rules, scores, origin.
 
     \b
@@ -107,14 +153,9 @@ def show_command(name: str, path: Path, model: str | None, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps({"programs": [asdict(p) for p in programs]}, indent=2))
         return
-    console = _console()
+    console = terminal()
     for program in programs:
         _print_program(console, program)
-
-
-def _console() -> Console:
-    # Programs and names are a stranger's: no markup and no emoji codes are read out of them.
-    return Console(markup=False, emoji=False, highlight=False)
 
 
 def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
@@ -123,6 +164,7 @@ def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
         table.add_column(title, no_wrap=True)
     for title in ("IoU", "on", "terms"):
         table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("category", no_wrap=True)
     table.add_column("program", overflow="fold")
     for h in heads:
         # The text, not the column, is kept from wrapping: only a column that wraps gives way.
@@ -130,16 +172,9 @@ def _heads_table(heads: Iterable[ListedHead], wide: bool) -> Table:
             printable(h.program), no_wrap=not wide, overflow=None if wide else "ellipsis"
         )
         place = head_name(h.layer, h.head)
-        table.add_row(*_cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms), program)
+        row = cells(place, h.choice, f"{h.iou:.3f}", h.split, h.terms, h.category)
+        table.add_row(*row, program)
     return table
-
-
-def _cells(*values: object) -> list[str]:
-    return ["–" if value is None else printable(str(value)) for value in values]
-
-
-def _decimal(value: float | None) -> str | None:
-    return None if value is None else f"{value:.3f}"
 
 
 def _print_program(console: Console, shown: ShownProgram) -> None:
@@ -179,6 +214,6 @@ def _scores_table(scores: Iterable[dict[str, Any]]) -> Table:
     for s in scores:
         values = (s[k] for k in ("iou", "best_trivial", "iou_no_sink", "jsd", "output_error"))
         place = head_name(s["layer"], s["head"])
-        cells = _cells(place, s["model"], s["split"], s["documents"], *map(_decimal, values))
-        table.add_row(*cells)
+        shown = (place, s["model"], s["split"], s["documents"], *map(decimal, values))
+        table.add_row(*cells(*shown))
     return table

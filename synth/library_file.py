@@ -1,7 +1,4 @@
-"""The SQLite file under a library: recognised, opened, migrated; its failures in plain words.
-
-The only place that knows which database it is.
-"""
+"""The SQLite file under a library: recognised, opened, migrated; its failures in plain words."""
 
 import json
 import os
@@ -11,14 +8,12 @@ from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from grammar.errors import InputError
+from synth.library_database import Database, migrate
+from synth.schema import metadata
 
 APPLICATION_ID = 0x48445343
 """Marks an SQLite file as a library ("HDSC")."""
@@ -44,7 +39,7 @@ FAILURES = {
 
 
 @contextmanager
-def failures(path: Path) -> Iterator[None]:
+def failures(path: str | Path) -> Iterator[None]:
     """Turns what SQLite says about the file into an InputError; mistakes of ours pass through."""
     try:
         yield
@@ -59,18 +54,17 @@ def failures(path: Path) -> Iterator[None]:
         raise InputError(f"{path} {FAILURES[code & 0xFF]} ({str(cause)!r:.200})") from error
 
 
-def check_place(path: Path) -> None:
+def check_file(path: Path) -> None:
     """InputError where no library could be opened or made at `path`; makes none."""
     if os.path.exists(path):
-        open_engine(path, create=True).dispose()
+        open_file(path, create=True).engine.dispose()
     elif not os.access(path.parent, os.W_OK | os.X_OK):
         raise InputError(f"{path} {FAILURES[sqlite3.SQLITE_CANTOPEN]}")
 
 
-def open_engine(path: Path, create: bool) -> Engine:
-    """An engine on the library at `path`, migrated to the newest schema.
+def open_file(path: Path, create: bool) -> Database:
+    """The library in the file at `path`, migrated to the newest schema.
 
-    Its transactions take the write lock at once if the execution option `write` is set.
     Raises InputError if there is no library at `path` and none is to be created.
     """
     # Unlike Path's methods, these raise nothing for a folder that may not be searched.
@@ -78,11 +72,18 @@ def open_engine(path: Path, create: bool) -> Engine:
         raise InputError(f"{path} is a folder: name a library file with --library")
     if not os.path.exists(path) and not create:
         raise InputError(f"{path} does not exist: make a library with `headscript synth`")
+    database = Database(str(path), _engine(str(path.absolute())), partial(failures, path))
     with failures(path):
         _recognise(path, create)
-        engine = _engine(path)
-        _migrate(engine, path)
-    return engine
+        migrate(database)
+    return database
+
+
+def open_memory(name: str) -> Database:
+    """An empty library in memory, which messages call `name`."""
+    engine = _engine(":memory:")
+    metadata.create_all(engine)
+    return Database(name, engine, partial(failures, name))
 
 
 def _recognise(path: Path, create: bool) -> None:
@@ -99,9 +100,12 @@ def _recognise(path: Path, create: bool) -> None:
             raise InputError(f"{path} {FAILURES[sqlite3.SQLITE_NOTADB]}")
 
 
-def _engine(path: Path) -> Engine:
+def _engine(database: str) -> Engine:
+    in_memory = database == ":memory:"
     engine = create_engine(
-        URL.create("sqlite", database=str(path.absolute())),
+        URL.create("sqlite", database=database),
+        # What is in memory is gone with its one connection.
+        poolclass=StaticPool if in_memory else None,
         # NaN is not JSON.
         json_serializer=partial(json.dumps, allow_nan=False),
     )
@@ -121,22 +125,3 @@ def _engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
-
-
-def _migrate(engine: Engine, path: Path) -> None:
-    config = Config()
-    config.set_main_option("script_location", "synth:migrations")
-    scripts = ScriptDirectory.from_config(config)
-    newest = scripts.get_current_head()
-    with engine.begin() as connection:
-        found = MigrationContext.configure(connection).get_current_heads()
-    if found == (newest,):
-        return
-    if not {script.revision for script in scripts.walk_revisions()}.issuperset(found):
-        raise InputError(
-            f"{path} was written by a newer HeadScript: upgrade with `pip install -U headscript`"
-        )
-    with engine.execution_options(write=True).begin() as connection:
-        # If another process migrated meanwhile, this finds nothing left to do.
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")

@@ -90,6 +90,17 @@ class Run(Row):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch(Row):
+    """The place of proposals that were recorded together."""
+
+    run_id: int
+    layer: int
+    head: int
+    stage: str
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Proposal(Row):
     """One attempt at a program: `text` is its canonical text, None where it was rejected."""
 

@@ -1,29 +1,20 @@
-"""Transactions on a library file, and its rows in and out with their types checked."""
+"""Opening a library, wherever it is, and what all its methods do with the database."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    RowMapping,
-    Select,
-    Table,
-    delete,
-    insert,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select
 
-from grammar.canonical import content_hash
 from grammar.errors import InputError
-from synth.library_file import failures, open_engine
+from synth.library_database import AnyRow, Database
+from synth.library_file import check_file, open_file
+from synth.library_jsonl import open_export
 from synth.library_rows import Row
+from synth.library_server import open_server
 
-AnyRow = TypeVar("AnyRow", bound=Row)
+IMPORT = "is an export, which is only read: `headscript library import` makes a library of it"
 
 
 def where(table: Table, **wanted: object) -> list[ColumnElement[bool]]:
@@ -36,31 +27,43 @@ def exists(connection: Connection, table: Table, **wanted: object) -> bool:
     return connection.execute(select(table).where(*where(table, **wanted))).first() is not None
 
 
-def _row(row_type: type[AnyRow], found: RowMapping) -> AnyRow:
-    """Raises ValueError for wrong types and for a program that is not the one its hash names."""
-    row = row_type(**{field.name: found[field.name] for field in fields(row_type)})
-    if "text" in found:
-        text, stored = found["text"], found["program_hash"]
-        if stored != (None if text is None else content_hash(text)):
-            raise ValueError(f"the text of program {stored!r:.40} is not the one that it names")
-    return row
+def open_database(place: str | Path, create: bool = False) -> Database:
+    """The library at `place`: an SQLite file, an exported .jsonl, or the URL of a server.
+
+    Raises InputError if it is missing and not to be created, is no library, is damaged, or is
+    too new.
+    """
+    if "://" in str(place):
+        return open_server(str(place), create)
+    if str(place).endswith(".jsonl"):
+        if create:
+            raise InputError(f"{place} {IMPORT}")
+        return open_export(Path(place))
+    return open_file(Path(place), create)
+
+
+def check_place(place: str | Path) -> None:
+    """InputError where no library could be opened or made at `place`; makes no file."""
+    if "://" in str(place) or str(place).endswith(".jsonl"):
+        open_database(place, create=True).engine.dispose()
+    else:
+        check_file(Path(place))
 
 
 class Store:
-    """An open file.  A context manager; every method raises InputError for a broken file."""
+    """An open library.  A context manager; every method raises InputError for a broken one."""
 
-    def __init__(self, path: Path, engine: Engine) -> None:
-        self.path = path
-        self._engine = engine
-        self._writer = engine.execution_options(write=True)
+    def __init__(self, place: str | Path, create: bool = False) -> None:
+        self._database: Database = open_database(place, create)
+        self.path = self._database.name
 
     @classmethod
-    def open(cls, path: str | Path, create: bool = False) -> Self:
-        """The library in the file at `path`, made if it is missing and `create` is set.
+    def open(cls, place: str | Path, create: bool = False) -> Self:
+        """The library at `place`, made if it is missing and `create` is set.
 
-        Raises InputError if the file is missing, is no library, is damaged or is too new.
+        `place` and the errors are those of `open_database`.
         """
-        return cls(Path(path), open_engine(Path(path), create))
+        return cls(place, create)
 
     def __enter__(self) -> Self:
         return self
@@ -69,32 +72,19 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the file."""
-        self._engine.dispose()
+        """Lets go of the database."""
+        self._database.engine.dispose()
 
     def _reading(self) -> AbstractContextManager[Connection]:
-        return self._transaction(self._engine)
+        return self._database.reading()
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return self._transaction(self._writer)
-
-    @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        with failures(self.path), engine.begin() as connection:
-            yield connection
+        return self._database.writing()
 
     def _read(self, row_type: type[AnyRow], statement: Select[Any]) -> list[AnyRow]:
         """The selected rows as `row_type`; InputError where they are not what a library writes."""
-        try:
-            with self._reading() as connection:
-                found = connection.execute(statement).mappings().all()
-            return [_row(row_type, row) for row in found]
-        # From the types above, and from JSON columns that hold no JSON.
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"{self.path} was changed by something else, restore it from a copy: "
-                f"{row_type.__name__}: {error}"
-            ) from error
+        with self._reading() as connection:
+            return self._database.read(connection, row_type, statement)
 
     def _replace(self, table: Table, rows: Iterable[Row]) -> None:
         """Writes rows; one that has the primary key of an older row takes its place."""

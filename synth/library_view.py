@@ -9,6 +9,7 @@ from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.tree import Node
+from synth.categories import category
 from synth.heads import head_name, parse_head
 from synth.library import Choice, Library
 from synth.library_rows import BEST_TRIVIAL, Program, Score
@@ -25,7 +26,11 @@ CHOSEN_BY = ("model", "model_revision", "layer", "head", "choice", "select_iou",
 
 @dataclass(frozen=True)
 class ListedHead:
-    """A choice.  `iou` is the mean on the `split` "test", or "select" where no test was scored."""
+    """A choice.  `iou` is the mean on the `split` "test", or "select" where no test was scored.
+
+    The other scores are of that test.  `proposer` is who first brought the program in, None where
+    the library does not know.
+    """
 
     model: str
     model_revision: str
@@ -35,7 +40,12 @@ class ListedHead:
     iou: float
     split: str
     documents: int | None
+    iou_no_sink: float | None
+    jsd: float | None
+    output_error: float | None
     terms: int
+    category: str
+    proposer: str | None
     program_hash: str
     program: str
     sentence: str
@@ -77,7 +87,10 @@ def program_tree(library: Library, stored: Program | Choice) -> Node:
 
 
 def listed_heads(
-    library: Library, model: str | None, layer: int | None, head: int | None
+    library: Library,
+    model: str | None = None,
+    layer: int | None = None,
+    head: int | None = None,
 ) -> list[ListedHead]:
     """The choices that match, ordered by model, layer, head and choice.
 
@@ -107,13 +120,24 @@ def listed_heads(
                 iou=test.iou if test else c.select_iou,
                 split="test" if test else "select",
                 documents=test.documents if test else None,
+                iou_no_sink=test.iou_no_sink if test else None,
+                jsd=test.jsd if test else None,
+                output_error=test.output_error if test else None,
                 terms=terms(tree),
+                category=category(tree),
+                proposer=_proposer(library, c.program_hash),
                 program_hash=c.program_hash,
                 program=c.text,
                 sentence=sentence(tree),
             )
         )
     return listed
+
+
+def _proposer(library: Library, program_hash: str) -> str | None:
+    """Who first proposed a program."""
+    proposals = library.proposals(program_hash=program_hash)
+    return proposals[0].proposer if proposals else None
 
 
 def shown_programs(library: Library, name: str, model: str | None) -> list[ShownProgram]:

@@ -1,7 +1,6 @@
 """`headscript score`: how well a library's programs predict their heads on some texts."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,7 +24,7 @@ from synth.tables import print_scores
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def score(path: Path, model: str, texts: str, max_tokens: int, choice: str, as_json: bool) -> None:
+def score(path: str, model: str, texts: str, max_tokens: int, choice: str, as_json: bool) -> None:
     """Score each head's chosen program on texts, beside the trivial programs and baselines.
 
     Of the texts that the library was made from only the test documents are used, all documents

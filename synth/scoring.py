@@ -1,6 +1,5 @@
 """Scores a library's choices on texts, with the baselines beside them."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from synth.ranking import Scorer
 
 
 def score_library(
-    path: Path, model: str, source: str, max_tokens: int, choice: str
+    path: str, model: str, source: str, max_tokens: int, choice: str
 ) -> dict[str, Any]:
     """The result as `headscript score --json` prints it.
 
@@ -33,9 +32,10 @@ def score_library(
         choices = library.choices(model, choice)
         seen = {run.texts_sha256 for run in library.runs()}
         rejected = sum(library.counts(run).total.rejected for run in library.runs())
+        place = library.path
     if not choices:
         raise InputError(
-            f"{path} has no choice {choice!r:.40} for {model}; `library list` shows all"
+            f"{place} has no choice {choice!r:.40} for {model}; `library list` shows all"
         )
     texts = load_texts(source)
     if texts.sha256 in seen:
@@ -45,19 +45,19 @@ def score_library(
     choices = [c for c in choices if c.model_revision == loaded.revision]
     if not choices:
         raise InputError(
-            f"{path} was made for revision {min(known)[:12]} of {model}, "
+            f"{place} was made for revision {min(known)[:12]} of {model}, "
             f"this is {loaded.revision[:12]}: its programs explain another model"
         )
     for c in choices:
         if c.layer not in range(loaded.layers) or c.head not in range(loaded.heads):
             raise InputError(
-                f"{path} has a program for {head_name(c.layer, c.head)}, "
+                f"{place} has a program for {head_name(c.layer, c.head)}, "
                 f"which {model} does not have: restore it from a copy"
             )
     trees = {c.text: parse(c.text) for c in choices}
     usable = [c for c in choices if not isinstance(trees[c.text], Rejection)]
     if not usable:
-        raise InputError(f"{path}: none of its {len(choices)} choices for {model} is a program")
+        raise InputError(f"{place}: none of its {len(choices)} choices for {model} is a program")
     for tree in trees.values():
         if not isinstance(tree, Rejection):
             check_cost(tree, max_tokens)

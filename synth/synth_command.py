@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -16,10 +15,10 @@ import click
 @click.option(
     "--library",
     "path",
-    type=click.Path(path_type=Path),
+    metavar="PLACE",
     default="headscript.sqlite",
     show_default=True,
-    help="The library file; made if it is missing, continued if it is there.",
+    help="The library, a file or the URL of a server; made if it is missing, continued if not.",
 )
 @click.option("--heads", default="all", show_default=True, help="all, or L3H5,L4H0-8.")
 @click.option("--proposer", help="The model that writes programs.  [default: smollm2-135m]")
@@ -37,7 +36,7 @@ import click
 def synth(
     model: str,
     texts: str,
-    path: Path,
+    path: str,
     heads: str,
     proposer: str | None,
     budget: int,
@@ -64,7 +63,7 @@ def synth(
     from interpreter.texts import load_texts
     from synth.heads import check_heads, parse_heads
     from synth.library import Library
-    from synth.library_file import check_place
+    from synth.library_store import check_place
     from synth.pipeline import Settings, synthesize
     from synth.proposers import OutlinesProposer
     from synth.results import run_results
@@ -90,6 +89,6 @@ def synth(
         run = synthesize(loaded, loaded_texts, writer, library, settings)
         results = run_results(library, run)
     if as_json:
-        click.echo(json.dumps(asdict(results) | {"library": str(path)}, indent=2))
+        click.echo(json.dumps(asdict(results) | {"library": library.path}, indent=2))
     else:
         print_results(results)

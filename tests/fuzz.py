@@ -1,10 +1,11 @@
-"""Attacks the parser and the evaluators at length, and records what was tried.
+"""Attacks the parser, the evaluators and the library at length, and records what was tried.
 
     python -m tests.fuzz_coverage --count 1000000    the parser, guided by coverage (atheris)
     python -m tests.fuzz texts --count 1000000       the parser, on mutated programs
     python -m tests.fuzz programs --count 1000000    both evaluators, on random programs
+    python -m tests.fuzz library --count 100000      the library, on mutated files
 
-Each run writes its counts into `docs/fuzzing.json`; `make fuzz` does all three.
+Each run writes its counts into `docs/fuzzing.json`; `make fuzz` does all.
 """
 
 import json
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -27,6 +29,7 @@ from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.reference import Reference
+from tests.fuzz_library import Target
 from tests.random_programs import mutated, random_program, random_tokens
 
 ROOT = Path(__file__).parent.parent
@@ -197,6 +200,19 @@ def programs(count: int, seconds: float, seed: int) -> None:
             number += 1
             run.tried["programs"] += PROGRAMS_PER_BATCH
             run.tried["evaluations"] += 2 * 2 * PROGRAMS_PER_BATCH
+
+
+@main.command()
+@COUNT
+@SECONDS
+@SEED
+def library(count: int, seconds: float, seed: int) -> None:
+    """Merge mutated libraries into a whole one."""
+    with TemporaryDirectory() as folder, Run("library", "mutated libraries, merged", seed) as run:
+        target = Target(Path(folder))
+        while run.tried["executions"] < count and run.seconds < seconds:
+            number = run.tried["executions"]
+            run.guarded(f"library {number}", target.attack, Random(f"{seed} {number}"), run.tried)
 
 
 if __name__ == "__main__":

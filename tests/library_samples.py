@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from grammar.canonical import content_hash
-from synth.library import Baseline, Choice, Library, Proposal, Run, Score, run_key
+from synth.library import (
+    Baseline,
+    Choice,
+    Library,
+    Proposal,
+    Run,
+    Score,
+    StoredExample,
+    run_key,
+)
 
 SMALL, LARGE = "first", 'when noun: 3 first + 1 word("don\'t"); 2 self + 1 score(2.5 noun)'
 
@@ -77,3 +86,25 @@ def small_library(path: Path) -> None:
         library.set_choice(chosen(run))
         library.set_choice(chosen(run, SMALL, head=3))
         library.record_baselines([baseline(run)])
+
+
+def example(text: str = LARGE) -> StoredExample:
+    return StoredExample(
+        program_hash=content_hash(text),
+        model="small",
+        model_revision="r1",
+        layer=5,
+        head=4,
+        document="test document 1",
+        tokens=["A", " cat"],
+        real=bytes([255, 0, 100, 155]),
+        predicted=bytes([255, 0, 255, 0]),
+    )
+
+
+def full_library(path: Path) -> None:
+    """The small library with one row of every kind."""
+    small_library(path)
+    with Library.open(path) as library:
+        library.record_examples([example()])
+        library.finish_run(start(library))

@@ -178,7 +178,7 @@ def test_texts(
         (["--show-prompt", "all of them"], "names no heads"),
         (["--library", "{folder}"], "is a folder"),
         (["--library", "{folder}/none/l.sqlite"], "check that its folder exists"),
-        (["--library", "{texts}"], "is not a HeadScript library"),
+        (["--library", "{texts}"], "is an export, which is only read"),
     ],
 )
 def test_what_is_soon_checked_is_checked_first(

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,6 +16,7 @@ from grammar.grammar_file import PATH
 from grammar.parser import parse
 from grammar.rejection import Rejection
 from tests.fuzz import attack_evaluators, attack_parser, random_texts
+from tests.fuzz_library import Target
 
 GRAMMAR = Lark(PATH.read_text(encoding="utf-8"), parser="lalr")
 SLOW_TO_DRAW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -47,3 +49,10 @@ def test_what_the_grammar_says_is_a_program(text: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_both_evaluators_on_random_programs(seed: int) -> None:
     attack_evaluators(Random(seed), 64)
+
+
+def test_the_library_on_mutated_files(tmp_path: Path) -> None:
+    target, tried = Target(tmp_path), Counter[str]()
+    for number in range(150):
+        target.attack(Random(number), tried)
+    assert min(tried["refused .jsonl"], tried["refused .sqlite"], tried["added .jsonl"]) > 5

@@ -92,3 +92,31 @@ def test_a_program_that_is_not_one(path: Path) -> None:
     with pytest.raises(InputError, match="holds program") as caught:
         run_command(path, "list")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "heads"),
+    [
+        ([], [3, 4]),
+        (["--uses", "word"], [4]),
+        (["--uses", "first"], [3, 4]),
+        (["--uses", 'word("don\'t")'], [4]),
+        (["--text", "2.5 noun"], [4]),
+        (["--category", "sink"], [3]),
+        (["--proposer", "hand"], [3, 4]),
+        (["--proposer", "other"], []),
+        (["--min-iou", "0.6"], [3]),
+        (["--max-iou", "0.6"], [4]),
+        (["--max-terms", "1"], [3]),
+        (["--layer", "4"], []),
+    ],
+)
+def test_filters(path: Path, options: list[str], heads: list[int]) -> None:
+    listed = json.loads(run_command(path, "list", *options, "--json").output)["heads"]
+    assert [h["head"] for h in listed] == heads
+
+
+def test_wrong_filters(path: Path) -> None:
+    with pytest.raises(InputError, match="is no primitive"):
+        run_command(path, "list", "--uses", "frist")
+    assert run_command(path, "list", "--category", "none").exit_code == 2

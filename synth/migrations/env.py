@@ -1,4 +1,4 @@
-"""Run by Alembic: migrates the connection that `synth.library_file` hands over."""
+"""Run by Alembic: migrates the connection that `synth.library_database` hands over."""
 
 from alembic import context
 

@@ -1,0 +1,68 @@
+"""What a library and its programs look like in a notebook; all that comes out of it is escaped."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from grammar.canonical import verified
+from grammar.english import sentence
+from grammar.tree import Node
+from synth.heads import head_name
+from synth.library_rows import Choice, ChosenModel, Score
+
+
+@dataclass(frozen=True)
+class BestProgram:
+    """The choice for a head, with its score on test documents where one is stored."""
+
+    choice: Choice
+    score: Score | None
+
+    @property
+    def text(self) -> str:
+        """The program, as it is written."""
+        return self.choice.text
+
+    @property
+    def tree(self) -> Node:
+        """The program, to be run by `interpreter.evaluate.Evaluator`.
+
+        Raises InputError where the stored text is no canonical program.
+        """
+        return verified(self.choice.text)
+
+    @property
+    def sentence(self) -> str:
+        """The program in English."""
+        return sentence(self.tree)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        name = head_name(self.choice.layer, self.choice.head)
+        title = Markup("<b>{}</b> of {}").format(name, self.choice.model)
+        program = Markup("<pre>{}</pre>").format(self.text.replace("; ", ";\n"))
+        told = Markup("<p>{}</p>").format(self.sentence)
+        values: dict[str, float | None] = {"IoU on select documents": self.choice.select_iou}
+        if self.score:
+            values |= {
+                "IoU": self.score.iou,
+                "IoU without sink": self.score.iou_no_sink,
+                "JSD": self.score.jsd,
+                "output error": self.score.output_error,
+            }
+        rows = [(key, f"{value:.3f}") for key, value in values.items() if value is not None]
+        return Markup("<div>{}{}{}{}</div>").format(title, program, told, _table(rows))
+
+
+def library_html(path: str, models: Iterable[ChosenModel]) -> str:
+    """A library as a table of the models that it explains."""
+    rows = [(m.model, f"revision {m.model_revision[:12]}, {m.heads} heads") for m in models]
+    return Markup("<div><b>{}</b>{}</div>").format(path, _table(rows))
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> Markup:
+    lines = (Markup("<tr><th>{}</th><td>{}</td></tr>").format(*row) for row in rows)
+    return Markup("<table>{}</table>").format(Markup("").join(lines))
