@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from grammar.canonical import FIRST, canonical
-from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
@@ -113,17 +112,3 @@ def _smaller_mixtures(mixture: Node) -> list[Node]:
 def _each_left_out(node: Node) -> list[Node]:
     children = node.children
     return [Node(node.op, *children[:i], *children[i + 1 :]) for i in range(len(children))]
-
-
-def structure(program: Node) -> Node:
-    """The program with all weights and logits alike: what stays the same when it is fitted."""
-    if program.op == "logit":
-        return Node("logit", 1, program.children[0])
-    if program.op == "part":
-        return Node("part", 1, structure(program.children[0]))
-    if program.op in ("program", "when", "mixture", "score"):
-        children = [structure(child) for child in program.children]
-        if program.op in ("mixture", "score"):
-            children.sort(key=lambda child: to_text(child.children[0]))
-        return Node(program.op, *children)
-    return program

@@ -12,12 +12,10 @@ from interpreter.capture import Captured, Head
 from interpreter.cost import check_cost
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
+from synth.choosing import front, smallest_good
 from synth.library import Baseline, Choice, Library, Run, Score, StoredExample
 from synth.library_rows import BEST_TRIVIAL, Split
 from synth.library_view import terms
-
-TOLERANCE = 0.005
-"""The smallest program within this IoU of the best one on the select texts is chosen."""
 
 SHOWN_TOKENS = 48
 SHOWN_TEXTS = 3
@@ -93,16 +91,11 @@ def _bytes(matrix: Tensor) -> bytes:
     return bytes((matrix * 255).round().to(torch.uint8).flatten().tolist())
 
 
-def _smallest_good(texts: Sequence[str], ious: Sequence[float]) -> int:
-    """The index of the smallest program within `TOLERANCE` of the best."""
-    best = max(ious)
-    near = [i for i, iou in enumerate(ious) if iou >= best - TOLERANCE]
-    trees = {i: parse_or_raise(texts[i]) for i in near}
-    return min(near, key=lambda i: (terms(trees[i]), trees[i].size, -ious[i], texts[i]))
-
-
 def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> None:
-    """Chooses on the select texts among all programs of the run, and scores on both splits."""
+    """Chooses on the select texts among all programs of the run, and scores on both splits.
+
+    The programs of the Pareto front keep their select scores: what a larger or smaller one reaches.
+    """
     about = {
         "model": run.model,
         "model_revision": run.model_revision,
@@ -111,15 +104,18 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
     proposals = library.proposals(run)
     trivial = sorted({p.text for p in proposals if p.stage == "trivial" and p.text})
     texts = sorted({p.text for p in proposals if p.text})
+    programs = [parse_or_raise(text) for text in texts]
+    sizes = [terms(program) for program in programs]
     select, test = Scorer(patterns["select"]), Scorer(patterns["test"])
     with progress_bar() as bar:
         ious = [select.ious(text).mean(0) for text in bar.track(texts, description="Ranking")]
     for index, head in enumerate(patterns["select"].heads):
         here = [float(iou[index]) for iou in ious]
-        chosen = _smallest_good(texts, here)
+        chosen = smallest_good(programs, here)
+        kept = sorted({chosen, *front(sizes, here)})
         library.record_scores(
             [
-                select.score(texts[chosen], head, about, "select"),
+                *(select.score(texts[i], head, about, "select") for i in kept),
                 test.score(texts[chosen], head, about, "test"),
             ]
         )

@@ -13,11 +13,12 @@ from interpreter.capture import Captured
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
 from synth import vocabulary
-from synth.fitting import Fitter, structure
+from synth.fitting import Fitter
 from synth.growing import STEPS, Grower
 from synth.library import Library, Proposal, Run
 from synth.prompt import EXAMPLES
 from synth.ranking import Scorer
+from synth.structure import structure
 
 START = "score(1.0 first - 1.0 distance(any))"
 """A sink and a fade: what most heads have in common, and so what most programs grow from."""

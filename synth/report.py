@@ -7,94 +7,23 @@ as text alone, and the page's content policy runs no script but its own.
 import base64
 import hashlib
 import json
-import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.resources import files
-from statistics import fmean
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from synth.heads import head_name
+from interpreter.statistics import bootstrap_ci95
+from synth.packing import all_causal, pack
+from synth.report_entries import Example, HeadEntry, Interval, ReportData, finite, mean
 
-MOST_HEADS = 20_000
-"""A grid of more would be no model's, and no browser would draw it."""
-
-
-@dataclass(frozen=True)
-class Example:
-    """One text of n >= 1 tokens with the attention of a head, real and predicted.
-
-    Each matrix is n*n bytes, row-major, row = query, column = key, byte = round(255 * weight).
-    """
-
-    document: str
-    tokens: list[str]
-    real: bytes
-    predicted: bytes
-
-    def __post_init__(self) -> None:
-        if not self.tokens:
-            raise ValueError(f"{self.document}: no tokens")
-        size = len(self.tokens) ** 2
-        if len(self.real) != size or len(self.predicted) != size:
-            raise ValueError(f"{self.document}: {len(self.tokens)} tokens need {size} bytes")
-
-
-@dataclass(frozen=True)
-class HeadEntry:
-    """A head with its chosen program.
-
-    Scores are means over documents: `iou` and `iou_no_sink` in 0..1, 1 is best; `jsd` in 0..1 and
-    `output_error` >= 0, 0 is best.  `iou_ci` is a 95% interval.  `size` counts terms.
-    A score that is not a number is shown as missing.
-    """
-
-    layer: int
-    head: int
-    program: str
-    sentence: str
-    iou: float
-    iou_ci: tuple[float, float]
-    iou_no_sink: float
-    jsd: float
-    output_error: float | None
-    baseline_name: str
-    baseline_iou: float
-    proposer: str
-    stage: str
-    size: int
-    proposals: int
-    rejected: int
-    duplicates: int
-    examples: list[Example]
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """What the page shows: a model of `layers` x `heads` heads, some or all of them explained."""
-
-    model: str
-    revision: str
-    layers: int
-    heads: int
-    texts: str
-    seed: int
-    created: str
-    version: str
-    entries: list[HeadEntry]
-
-    def __post_init__(self) -> None:
-        if self.layers * self.heads > MOST_HEADS:
-            raise ValueError(f"{self.layers} layers of {self.heads} heads are too many to show")
-        places = [(entry.layer, entry.head) for entry in self.entries]
-        if len(set(places)) < len(places):
-            raise ValueError("a head has two entries")
-        for layer, head in places:
-            if not (0 <= layer < self.layers and 0 <= head < self.heads):
-                raise ValueError(f"{self.model} has no head {head_name(layer, head)}")
+SCRIPTS = (
+    *("page.js", "colours.js", "program.js", "filter.js", "grid.js", "table.js", "scores.js"),
+    *("attention.js", "mistakes.js", "front.js", "origin.js", "head.js", "start.js"),
+)
+"""The parts of the page's one script, which share one block."""
 
 
 def render_report(data: ReportData) -> str:
@@ -102,21 +31,27 @@ def render_report(data: ReportData) -> str:
 
     Half surrogates, which UTF-8 cannot hold, become question marks.
     """
-    style, script = _part("report.css"), _part("report.js")
+    style = _part("report.css")
+    script = '"use strict";\n{\n' + "".join(map(_part, SCRIPTS)) + "}\n"
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    rows = sorted((_row(entry) for entry in data.entries), key=lambda r: (r["layer"], r["head"]))
+    entries = sorted(data.entries, key=lambda entry: (entry.layer, entry.head))
+    rows = [_row(entry) for entry in entries]
     page = environment.from_string(_part("report.html")).render(
         data=data,
         rows=rows,
-        mean_iou=_mean(row["iou"] for row in rows),
-        mean_baseline=_mean(row["baseline_iou"] for row in rows),
+        programs=len({entry.program for entry in entries}),
+        mean_iou=mean(row["iou"] for row in rows),
+        mean_iou_ci=_mean_interval(entries),
+        mean_no_sink=mean(row["iou_no_sink"] for row in rows),
+        mean_baseline=mean(row["baseline"]["iou"] for row in rows),
+        has_damage=any(row["damage"] is not None for row in rows),
         style=Markup(style),
         script=Markup(script),
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
-        payload=_script_json(_payload(data, rows)),
+        payload=_script_json(_payload(data, entries, rows)),
     )
     return page.encode("utf-8", "replace").decode("utf-8")
 
@@ -125,41 +60,50 @@ def _part(name: str) -> str:
     return files("synth.templates").joinpath(name).read_text(encoding="utf-8")
 
 
+def _json_value(value: Any) -> Any:
+    """The value with NaN and infinity as None."""
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, dict):
+        return {key: _json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    return value
+
+
 def _row(entry: HeadEntry) -> dict[str, Any]:
-    """The entry as JSON values, NaN and infinity as None, with the head's name."""
-    row = asdict(entry) | {"name": head_name(entry.layer, entry.head)}
-    row["iou_ci"] = [_finite(end) for end in entry.iou_ci]
-    return {
-        key: _finite(value) if isinstance(value, float) else value for key, value in row.items()
-    }
+    """The entry without its examples as JSON values, with the head's name."""
+    row = {key: _json_value(value) for key, value in asdict(entry).items() if key != "examples"}
+    return row | {"name": entry.name}
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _mean_interval(entries: list[HeadEntry]) -> Interval | None:
+    """The interval of the mean over heads; None where heads were scored on unlike documents."""
+    if len({len(entry.iou_per_document) for entry in entries}) != 1:
+        return None
+    return bootstrap_ci95(np.mean([entry.iou_per_document for entry in entries], axis=0))
 
 
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _payload(data: ReportData, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _payload(
+    data: ReportData, entries: list[HeadEntry], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the script reads; each text stands once, however many heads show it."""
     texts: dict[tuple[str, tuple[str, ...]], int] = {}
-    heads = []
-    for row in rows:
-        examples = [
-            {
-                "text": texts.setdefault((e["document"], tuple(e["tokens"])), len(texts)),
-                "real": base64.b64encode(e["real"]).decode(),
-                "predicted": base64.b64encode(e["predicted"]).decode(),
-            }
-            for e in row["examples"]
-        ]
-        heads.append(row | {"examples": examples})
+    causal = all_causal([example for entry in entries for example in entry.examples])
+
+    def number(example: Example) -> int:
+        return texts.setdefault((example.document, tuple(example.tokens)), len(texts))
+
+    heads = [
+        row | {"texts": [number(e) for e in entry.examples], "packed": pack(entry.examples, causal)}
+        for entry, row in zip(entries, rows, strict=True)
+    ]
     return {
         "layers": data.layers,
         "heads": data.heads,
+        "causal": causal,
+        "tolerance": data.tolerance,
+        "categories": data.categories,
         "texts": [{"document": document, "tokens": tokens} for document, tokens in texts],
         "entries": heads,
     }

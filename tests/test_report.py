@@ -1,142 +1,37 @@
-"""The report page: what it holds, what it lets no stranger do, and that it works in a browser."""
+"""The report page: what it holds, what it lets no stranger do, and what it reads of a library."""
 
 import base64
 import json
-import os
 import re
-import shutil
-import subprocess
+import zlib
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from synth.report import Example, HeadEntry, ReportData, render_report
-
-STORY = (
-    "Once upon a time there was a little fox named Pip .\n Every morning Pip ran to the river . "
-    '"Good morning , fish !" he said . One day the river was quiet , and the fox sat down '
-    "beside it and began to wait ."
-)
-TOKENS = re.findall(r"^\w+|\n| ?[\w]+| ?[^\w\s]+", STORY)[:48]
-HOSTILE = [
-    "</script><script>alert(1)</script>",
-    "<!-- <script>",
-    "\"'><img src=x onerror=alert(1)>",
-    "]]>&lt;\u2028",
-    "\ud800",
-]
-PROGRAMS = [
-    ("first", "Looks at the first token."),
-    ("62 first + 20 back(1) + 18 near(noun, 8)", ""),
-    (
-        "when newline: self; 60 first + 40 score(2.0 noun + 1.5 same_sentence)",
-        "A line break looks at itself; any other token at the first token and at nouns nearby.",
-    ),
-    (
-        'when digit or sentence_start: 80 first + 20 self; when after(word("the")): back(1); '
-        '45 first + 30 first(word("the")) + 15 near(content, 4) + 10 same_token',
-        "",
-    ),
-]
+from grammar.canonical import content_hash
+from grammar.errors import InputError
+from synth.library import Library, Proposal
+from synth.packing import all_causal, pack
+from synth.report import render_report
+from synth.report_command import report
+from synth.report_data import report_data
+from synth.report_entries import Example, ReportData, TrivialScore
+from tests.report_samples import HOSTILE, TOKENS, full_library, hostile
 
 
-def pattern(sink: float, fade: float, seed: int) -> bytes:
-    """A causal matrix over TOKENS: a sink, a fade by distance and some noise."""
-    n = len(TOKENS)
-    distance = np.subtract.outer(np.arange(n), np.arange(n))
-    noise = np.random.default_rng(seed).gamma(0.3, size=(n, n))
-    weights = np.where(distance >= 0, np.exp(-distance / fade) * (0.2 + noise), 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    weights *= 1 - sink
-    weights[:, 0] += sink
-    return np.round(255 * weights).astype(np.uint8).tobytes()
-
-
-def entry(layer: int, head: int) -> HeadEntry:
-    """A made-up head whose numbers differ from those of its neighbours."""
-    number = 9 * layer + head
-    program, sentence = PROGRAMS[number % len(PROGRAMS)]
-    iou = 0.25 + 0.7 * ((number * 37) % 100) / 100
-    sink = ((number * 61) % 90) / 100
-    examples = [
-        Example(
-            f"story-{i}",
-            TOKENS,
-            pattern(sink, 3 + head, number + i),
-            pattern(sink * 0.9, 3 + head, number + i + 1000),
-        )
-        for i in range(2)
-    ]
-    return HeadEntry(
-        layer,
-        head,
-        program,
-        sentence,
-        iou,
-        (iou - 0.03, min(iou + 0.025, 1.0)),
-        iou * 0.8,
-        0.3,
-        None if number % 17 == 3 else 1.2 - iou,
-        "first",
-        sink * 0.6,
-        "SmolLM2-135M-Instruct",
-        "fit",
-        3,
-        12,
-        1,
-        4,
-        examples,
-    )
-
-
-def report(layers: int = 6, heads: int = 9) -> ReportData:
-    """A report of every head but L0H1."""
-    places = [(layer, head) for layer in range(layers) for head in range(heads)]
-    return ReportData(
-        "smollm2-135m",
-        "b179c9523d0e",
-        layers,
-        heads,
-        "60 documents, 5,760 tokens, sha256 0f3a9b21",
-        0,
-        "2025-01-31 12:00 UTC",
-        "0.1.0",
-        [entry(*place) for place in places if place != (0, 1)],
-    )
-
-
-def hostile_report() -> ReportData:
-    """A report in which every text that comes from outside tries to become HTML."""
-    data = report(2, len(HOSTILE))
-    entries = [
-        replace(
-            e,
-            program=HOSTILE[e.head],
-            sentence=HOSTILE[e.head],
-            baseline_name=HOSTILE[e.head],
-            proposer=HOSTILE[e.head],
-            stage=HOSTILE[e.head],
-            examples=[
-                replace(x, document=HOSTILE[e.head], tokens=(HOSTILE * len(TOKENS))[: len(TOKENS)])
-                for x in e.examples
-            ],
-        )
-        for e in data.entries
-    ]
-    everything = " ".join(HOSTILE)
-    return replace(
-        data,
-        model=everything,
-        revision=everything,
-        texts=everything,
-        created=everything,
-        version=everything,
-        entries=entries,
-    )
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    """The page's data of a library with 2 layers of 9 heads, all but L0H1."""
+    path = tmp_path_factory.mktemp("report") / "made.sqlite"
+    full_library(path, 2, 9)
+    with Library.open(path) as library:
+        return report_data(library, None)
 
 
 class Outline(HTMLParser):
@@ -167,46 +62,71 @@ def embedded(page: str) -> Any:
     return json.loads(Outline(page).scripts[0])
 
 
-def test_the_page_stands_alone() -> None:
-    page = render_report(report())
+# ---- the page
+
+
+def test_the_page_stands_alone(made: ReportData) -> None:
+    page = render_report(made)
     outline = Outline(page)
     assert page.lstrip().startswith("<!doctype html>")
     assert {"grid", "panel", "search", "measures", "legend", "table"} <= set(outline.ids)
     assert len(outline.ids) == len(set(outline.ids))
     assert len(outline.scripts) == 2
     assert not re.search(r'(src|href)="(?!#|data:)', page)
-    assert "http://" not in page
-    assert "https://" not in page
+    assert set(re.findall(r"https?://[^\s\"']+", page)) <= {"http://www.w3.org/2000/svg"}
     assert "@import" not in page
     assert "default-src 'none'" in page
 
 
-def test_the_table_shows_every_program_without_a_script() -> None:
-    page = render_report(report(2, 3))
+def test_the_table_shows_every_program_without_a_script(made: ReportData) -> None:
+    page = render_report(made)
     body = page[page.index("<tbody>") : page.index("</tbody>")]
-    assert body.count("<tr") == 5
+    assert body.count("<tr") == 17
     assert '<a href="#L1H2">L1H2</a>' in body
-    assert "when newline: self; 60 first" in body
+    assert "when newline: self; " in body
 
 
-def test_entries_are_ordered_and_texts_stand_once() -> None:
-    data = report(3, 4)
-    payload = embedded(render_report(replace(data, entries=data.entries[::-1])))
-    assert [e["name"] for e in payload["entries"]] == [f"L{e.layer}H{e.head}" for e in data.entries]
-    assert len(payload["texts"]) == 2
+def test_entries_are_ordered_and_texts_stand_once(made: ReportData) -> None:
+    payload = embedded(render_report(replace(made, entries=made.entries[::-1])))
+    assert [e["name"] for e in payload["entries"]] == [e.name for e in made.entries]
+    assert len(payload["texts"]) == 3
 
 
-def test_matrices_come_through() -> None:
-    data = report(1, 3)
-    payload = embedded(render_report(data))
-    first = payload["entries"][0]["examples"][1]
-    assert base64.b64decode(first["real"]) == data.entries[0].examples[1].real
-    assert base64.b64decode(first["predicted"]) == data.entries[0].examples[1].predicted
+def unpacked(packed: str, n: int, causal: bool) -> list[bytes]:
+    """The matrices in a head's text, as the page's script takes them out."""
+    raw = zlib.decompress(base64.b64decode(packed))
+    matrices = []
+    while raw:
+        rows = []
+        for query in range(n):
+            width = query + 1 if causal else n
+            rows.append(raw[:width].ljust(n, b"\0"))
+            raw = raw[width:]
+        matrices.append(b"".join(rows))
+    return matrices
 
 
-def test_nothing_from_outside_becomes_html() -> None:
-    page = render_report(hostile_report())
-    tame = Outline(render_report(report(2, len(HOSTILE))))
+@pytest.mark.parametrize("causal", [True, False])
+def test_matrices_come_through_whole(causal: bool) -> None:
+    n = 7
+    drawn = np.random.default_rng(0).integers(1, 256, (4, n, n)).astype(np.uint8)
+    matrices = [(np.tril(m) if causal else m).tobytes() for m in drawn]
+    tokens = list("abcdefg")
+    examples = [Example("a", tokens, *matrices[:2]), Example("b", tokens, *matrices[2:])]
+    assert all_causal(examples) is causal
+    assert unpacked(pack(examples, causal), n, causal) == matrices
+
+
+def test_the_page_holds_the_matrices_of_the_library(made: ReportData) -> None:
+    payload = embedded(render_report(made))
+    found = unpacked(payload["entries"][3]["packed"], len(TOKENS), payload["causal"])
+    examples = made.entries[3].examples
+    assert found == [matrix for e in examples for matrix in (e.real, e.predicted)]
+
+
+def test_nothing_from_outside_becomes_html(made: ReportData) -> None:
+    page = render_report(hostile(made))
+    tame = Outline(render_report(made))
     outline = Outline(page)
     assert outline.tags == tame.tags
     assert outline.handlers == []
@@ -217,182 +137,126 @@ def test_nothing_from_outside_becomes_html() -> None:
     page.encode()
 
 
-def test_a_full_model_stays_under_five_megabytes() -> None:
+def test_a_full_model_stays_under_five_megabytes(made: ReportData) -> None:
     assert len(TOKENS) == 48
-    page = render_report(report(30, 9))
+    places = [(layer, head) for layer in range(30) for head in range(9)]
+    entries = [
+        replace(entry, layer=layer, head=head)
+        for (layer, head), entry in zip(places, cycle(made.entries), strict=False)
+    ]
+    page = render_report(replace(made, layers=30, heads=9, entries=entries))
     assert len(page.encode()) < 5_000_000
 
 
-def test_the_same_data_give_the_same_page() -> None:
-    assert render_report(report(2, 2)) == render_report(report(2, 2))
+def test_the_same_data_give_the_same_page(made: ReportData) -> None:
+    assert render_report(made) == render_report(made)
 
 
-def test_a_report_of_nothing_says_so() -> None:
-    page = render_report(replace(report(), entries=[]))
+def test_a_report_of_nothing_says_so(made: ReportData) -> None:
+    page = render_report(replace(made, entries=[]))
     assert "No head has a program yet" in page
     assert Outline(page).scripts == []
 
 
-def test_scores_that_are_no_numbers_are_shown_as_missing() -> None:
+def test_scores_that_are_no_numbers_are_shown_as_missing(made: ReportData) -> None:
     nan = float("nan")
-    data = report(1, 1)
-    odd = replace(entry(0, 0), iou=nan, iou_ci=(nan, nan), output_error=float("inf"))
-    payload = embedded(render_report(replace(data, entries=[odd])))
-    (shown,) = payload["entries"]
+    odd = replace(
+        made.entries[0],
+        iou=nan,
+        iou_ci=(nan, nan),
+        output_error=float("inf"),
+        baseline=TrivialScore("first", nan, (nan, nan)),
+    )
+    (shown,) = embedded(render_report(replace(made, entries=[odd])))["entries"]
     assert (shown["iou"], shown["iou_ci"], shown["output_error"]) == (None, [None, None], None)
+    assert shown["baseline"]["iou"] is None
 
 
-def test_data_that_contradict_themselves_are_refused() -> None:
-    data = report(2, 2)
+def test_damage_and_categories_are_shown_where_there_are_any(made: ReportData) -> None:
+    assert ">Damage<" not in render_report(made)
+    assert ">Category<" not in render_report(made)
+    entries = [replace(e, damage=0.01 * e.head, category="lexical") for e in made.entries]
+    page = render_report(replace(made, entries=entries, categories=["sink", "lexical"]))
+    assert ">Damage<" in page
+    assert ">Category<" in page
+
+
+def test_data_that_contradict_themselves_are_refused(made: ReportData) -> None:
+    entry = made.entries[0]
     with pytest.raises(ValueError, match="no head L7H0"):
-        replace(data, entries=[entry(7, 0)])
+        replace(made, entries=[replace(entry, layer=7)])
     with pytest.raises(ValueError, match="two entries"):
-        replace(data, entries=[entry(0, 0), entry(0, 0)])
+        replace(made, entries=[entry, entry])
     with pytest.raises(ValueError, match="no tokens"):
         Example("story", [], b"", b"")
     with pytest.raises(ValueError, match="2 tokens need 4 bytes"):
         Example("story", ["a", "b"], b"\x00" * 4, b"\x00" * 3)
 
 
-# ---- in a real browser
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not on PATH")
-
-# Uses the page as a reader would and writes what happened into the data-seen attribute.
-READER = """
-addEventListener("load", async () => {
-  const pause = () => new Promise((done) => setTimeout(done, 50));
-  const seen = {};
-  const cell = (name) => document.querySelector(`#grid [data-head=${name}]`);
-  const press = (key) => document.activeElement.dispatchEvent(
-    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  cell("L1H2").click();
-  await pause();
-  seen.clicked = [location.hash, document.querySelector("#panel-title").textContent];
-  cell("L1H2").focus();
-  for (const key of ["ArrowDown", "ArrowRight", "ArrowRight", "Enter"]) press(key);
-  await pause();
-  seen.keys = [location.hash, document.activeElement.dataset.head];
-  const canvas = document.querySelector(".maps canvas");
-  const box = canvas.getBoundingClientRect();
-  const count = canvas.width;
-  canvas.dispatchEvent(new PointerEvent("pointermove", { bubbles: true,
-    clientX: box.left + 0.5 * box.width / count, clientY: box.top + 4.5 * box.height / count }));
-  seen.hovered = document.querySelector(".readout").textContent;
-  const pixel = canvas.getContext("2d").getImageData(0, 4, 1, 1).data;
-  const token = document.querySelector(".strip [data-at='4']");
-  token.dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
-  const colour = getComputedStyle(document.querySelector(".strip [data-at='0']")).backgroundColor;
-  seen.agree = colour === `rgb(${[...pixel].slice(0, 3).join(", ")})`;
-  document.querySelectorAll("#measures input")[2].click();
-  seen.error = cell("L0H3").getAttribute("aria-label");
-  cell("L0H1").click();
-  await pause();
-  seen.none = document.querySelector("#panel").textContent;
-  const search = document.querySelector("#search");
-  search.value = "NEWLINE";
-  search.dispatchEvent(new Event("input"));
-  seen.rows = document.querySelectorAll("#table tbody tr:not([hidden])").length;
-  seen.dim = document.querySelectorAll("#grid td.dim").length;
-  seen.matches = document.querySelector("#matches").textContent;
-  document.documentElement.dataset.seen = JSON.stringify(seen);
-});
-"""
+# ---- what is read of a library
 
 
-class RootAttributes(HTMLParser):
-    """The attributes of the html element."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: dict[str, str | None] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "html":
-            self.found = dict(attrs)
-
-
-def browse(page: str, folder: Path, fragment: str = "") -> str:
-    """The page as Chromium holds it once the script has run."""
-    file = folder / "report.html"
-    file.write_text(page, encoding="utf-8")
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [
-            *(CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}"),
-            *("--virtual-time-budget=5000", "--dump-dom", file.as_uri() + fragment),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-        env=os.environ | {"HOME": str(folder)},
-    )
-    return done.stdout
+def test_a_head_is_read_with_all_that_the_library_knows(made: ReportData) -> None:
+    entry = next(e for e in made.entries if e.name == "L1H4")
+    assert [t.program for t in entry.trivial] == ["any", "back(1)", "first", "self"]
+    assert entry.baseline.program == "first"
+    assert entry.baseline.iou_ci[0] < entry.baseline.iou < entry.baseline.iou_ci[1]
+    assert entry.iou_ci[0] < entry.iou < entry.iou_ci[1]
+    assert len(entry.iou_per_document) == 15
+    chosen, parent = entry.lineage
+    assert (chosen.program, chosen.stage, chosen.place) == (entry.program, "fit", "L1H4")
+    assert (parent.program, parent.stage) == ("3 first + 2 back(1)", "language model")
+    assert (parent.tokens, parent.seconds, parent.prompt_sha256) == (23, 4.1, "ab" * 32)
+    assert (entry.proposed, entry.rejected, entry.reject_codes) == (7, 1, {"syntax": 1})
+    assert {c.program for c in entry.candidates if not c.trivial} == {
+        entry.program,
+        "3 first + 2 back(1)",
+    }
+    assert [c.terms for c in entry.candidates] == sorted(c.terms for c in entry.candidates)
+    assert [len(e.tokens) for e in entry.examples] == [48, 48, 48]
 
 
-def told_to_be_read(page: str) -> str:
-    """The page with READER in it; the content policy, which would stop it, is taken out."""
-    page = re.sub(r"<meta http-equiv.*\n", "", page)
-    return page.replace("</body>", f"<script>{READER}</script></body>")
+def test_programs_that_differ_in_numbers_alone_have_one_shape(made: ReportData) -> None:
+    shapes = {e.name: e.shape for e in made.entries}
+    programs = {e.name: e.program for e in made.entries}
+    assert programs["L0H4"] != programs["L1H1"]
+    assert shapes["L0H4"] == shapes["L1H1"] != shapes["L0H5"]
 
 
-@needs_chromium
-def test_a_deep_link_opens_the_head(tmp_path: Path) -> None:
-    page = browse(render_report(report()), tmp_path, "#L5H4")
-    attributes = RootAttributes(page).found
-    assert attributes["data-ready"] == "yes"
-    assert "data-error" not in attributes
-    assert (
-        '<section id="panel" class="panel" aria-labelledby="panel-title" data-head="L5H4">' in page
-    )
-    assert page.count("<canvas") == 3
+def test_a_parent_from_elsewhere_is_told_as_such(tmp_path: Path) -> None:
+    full_library(tmp_path / "made.sqlite", 1, 1)
+    with Library.open(tmp_path / "made.sqlite") as library:
+        run = library.runs()[0]
+        (choice,) = library.choices()
+        library.add_programs(["5 first + 2 self"])
+        text, parents = "2 first + 1 self", [content_hash("5 first + 2 self")]
+        grown = Proposal(raw=text, text=text, proposer="grow", seed=0, parents=parents)
+        library.record_batch(run, 0, 0, "grow", 0, [grown])
+        library.set_choice(replace(choice, text=text))
+        (score,) = library.scores(split="test")
+        library.record_scores([replace(score, program_hash=content_hash(text))])
+        (entry,) = report_data(library, None).entries
+    assert [(s.program, s.proposed) for s in entry.lineage] == [
+        ("2 first + 1 self", True),
+        ("5 first + 2 self", False),
+    ]
 
 
-@needs_chromium
-def test_a_reader_can_click_type_point_and_search(tmp_path: Path) -> None:
-    page = browse(told_to_be_read(render_report(report())), tmp_path)
-    attributes = RootAttributes(page).found
-    assert "data-error" not in attributes
-    seen = json.loads(attributes["data-seen"] or "")
-    assert seen["clicked"] == ["#L1H2", "L1H2 layer 1, head 2"]
-    assert seen["keys"] == ["#L2H4", "L2H4"]
-    assert re.fullmatch(r"there → Once: real 0\.\d\d, predicted 0\.\d\d", seen["hovered"])
-    assert seen["agree"]
-    assert seen["error"] == "L0H3, Output error: not scored"
-    assert "no program" in seen["none"]
-    assert (seen["rows"], seen["dim"]) == (13, 41)
-    assert seen["matches"] == "13 of 53 programs match."
+def test_an_empty_library_is_told_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "empty.sqlite"
+    with Library.open(path, create=True):
+        pass
+    result = CliRunner().invoke(report, ["--library", str(path), "-o", str(tmp_path / "x.html")])
+    assert isinstance(result.exception, InputError)
+    assert "no chosen programs to show; `headscript synth` finds some" in str(result.exception)
+    assert not (tmp_path / "x.html").exists()
 
 
-@needs_chromium
-def test_hostile_text_stays_text_in_the_browser(tmp_path: Path) -> None:
-    page = browse(render_report(hostile_report()), tmp_path, "#L1H2")
-    attributes = RootAttributes(page).found
-    assert attributes["data-ready"] == "yes"
-    assert "data-error" not in attributes
-    assert "<img" not in page
-    assert page.count("<script") == 2
-
-
-@needs_chromium
-def test_the_content_policy_stops_any_other_script(tmp_path: Path) -> None:
-    intruder = "<script>document.documentElement.dataset.intruder = 'here'</script></body>"
-    page = browse(render_report(report(2, 2)).replace("</body>", intruder), tmp_path)
-    attributes = RootAttributes(page).found
-    assert attributes["data-ready"] == "yes"
-    assert "data-intruder" not in attributes
-
-
-@needs_chromium
-def test_a_page_of_a_thousand_heads_opens(tmp_path: Path) -> None:
-    small = [replace(e, examples=[]) for e in report(40, 25).entries]
-    page = browse(render_report(replace(report(40, 25), entries=small)), tmp_path, "#L39H24")
-    assert RootAttributes(page).found["data-ready"] == "yes"
-    assert 'data-head="L39H24"' in page
+def test_the_command_writes_the_page(tmp_path: Path) -> None:
+    path, page = tmp_path / "made.sqlite", tmp_path / "page.html"
+    full_library(path, 1, 3)
+    result = CliRunner().invoke(report, ["--library", str(path), "-o", str(page)])
+    assert result.exit_code == 0
+    assert "page.html: 0.1 MB" in result.output
+    assert list(islice(Outline(page.read_text()).ids, 1)) == ["theme"]
+    assert [p.name for p in tmp_path.glob("*.part")] == []

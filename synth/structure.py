@@ -1,0 +1,18 @@
+"""What a program is without its constants."""
+
+from grammar.printer import to_text
+from grammar.tree import Node
+
+
+def structure(program: Node) -> Node:
+    """The program with all weights and logits alike: what stays the same when it is fitted."""
+    if program.op == "logit":
+        return Node("logit", 1, program.children[0])
+    if program.op == "part":
+        return Node("part", 1, structure(program.children[0]))
+    if program.op in ("program", "when", "mixture", "score"):
+        children = [structure(child) for child in program.children]
+        if program.op in ("mixture", "score"):
+            children.sort(key=lambda child: to_text(child.children[0]))
+        return Node(program.op, *children)
+    return program
