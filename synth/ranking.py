@@ -1,6 +1,6 @@
 """Chooses a program per head on the select texts, and scores the choice on the test texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -109,6 +109,10 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
     select, test = Scorer(patterns["select"]), Scorer(patterns["test"])
     with progress_bar() as bar:
         ious = [select.ious(text).mean(0) for text in bar.track(texts, description="Ranking")]
+    of_trivial: dict[Split, dict[str, Tensor]] = {
+        "select": {text: select.ious(text) for text in trivial},
+        "test": {text: test.ious(text) for text in trivial},
+    }
     for index, head in enumerate(patterns["select"].heads):
         here = [float(iou[index]) for iou in ious]
         chosen = smallest_good(programs, here)
@@ -120,7 +124,11 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
             ]
         )
         library.record_examples(test.examples(texts[chosen], head, about))
-        _record_baselines(run, head, trivial, select, test, library)
+        here_trivial = {
+            split: {text: values[:, index] for text, values in found.items()}
+            for split, found in of_trivial.items()
+        }
+        _record_baselines(run, head, here_trivial, library)
         library.set_choice(
             Choice(
                 model=run.model,
@@ -135,28 +143,26 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
 
 
 def _record_baselines(
-    run: Run, head: Head, trivial: Sequence[str], select: Scorer, test: Scorer, library: Library
+    run: Run, head: Head, ious: Mapping[Split, Mapping[str, Tensor]], library: Library
 ) -> None:
-    """Each trivial program, and the best of them as chosen on the select texts."""
-    index = select.patterns.heads.index(head)
-    selected = {text: select.ious(text)[:, index] for text in trivial}
-    best = max(trivial, key=lambda text: float(selected[text].mean()))
-    found = []
-    for name, text in [*((t, t) for t in trivial), (BEST_TRIVIAL, best)]:
-        splits: tuple[tuple[Split, Tensor], ...] = (
-            ("select", selected[text]),
-            ("test", test.ious(text)[:, index]),
-        )
-        for split, values in splits:
-            found.append(
-                Baseline(
-                    run_id=run.id,
-                    layer=head[0],
-                    head=head[1],
-                    name=name,
-                    split=split,
-                    iou=float(values.mean()),
-                    iou_per_document=values.tolist(),
-                )
+    """Each trivial program, and the best of them as chosen on the select texts.
+
+    `ious` holds for each split and trivial program the IoU with this head, [text].
+    """
+    select = ious["select"]
+    best = max(select, key=lambda text: float(select[text].mean()))
+    library.record_baselines(
+        [
+            Baseline(
+                run_id=run.id,
+                layer=head[0],
+                head=head[1],
+                name=name,
+                split=split,
+                iou=float(found[text].mean()),
+                iou_per_document=found[text].tolist(),
             )
-    library.record_baselines(found)
+            for name, text in [*((t, t) for t in select), (BEST_TRIVIAL, best)]
+            for split, found in ious.items()
+        ]
+    )

@@ -20,7 +20,7 @@ from synth.prompt import EXAMPLES
 from synth.ranking import Scorer
 from synth.structure import structure
 
-START = "score(1.0 first - 1.0 distance(any))"
+START = "score(-1.0 distance(any) + 1.0 first)"
 """A sink and a fade: what most heads have in common, and so what most programs grow from."""
 
 GROWING_TEXTS = 24

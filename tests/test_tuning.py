@@ -16,16 +16,16 @@ from interpreter.rows import FactsOf, rows_for
 from interpreter.scores import output_error
 from interpreter.texts import Texts, load_texts
 from interpreter.tokens import encode, tag
-from synth.growing import pool_of
 from synth.output_growing import OutputGrower, Richness
 from synth.tuning import SHARES, Tuner
+from synth.vocabulary import said
 from tests.replacing import PROGRAMS
 from tests.tiny_models import tiny
 
 pytestmark = pytest.mark.usefixtures("tagger")
 
 STORIES = load_texts("stories").documents
-POOL = pool_of([parse_or_raise(t) for t in ("noun", "stop", "any", "back(1)", "self", "verb")])
+POOL = said([parse_or_raise(t) for t in ("noun", "stop", "any", "back(1)", "self", "verb")])
 
 
 def tree(text: str) -> Node:
