@@ -38,18 +38,31 @@ KEPT_BY_GUARD = 2
 POOL_CHUNK = 64
 
 
+@dataclass(frozen=True)
 class Pool:
     """Selections evaluated on the growing texts.  `values` is [text * query, selection, key]."""
 
-    def __init__(self, nodes: list[Node], facts: Facts, value: Callable[[Evaluator, Node], Tensor]):
-        self.nodes = nodes
+    nodes: list[Node]
+    values: Tensor
+
+    @classmethod
+    def of(
+        cls, nodes: list[Node], facts: Facts, value: Callable[[Evaluator, Node], Tensor]
+    ) -> "Pool":
+        """`value` gives [text, query, key] of one node."""
         texts, n, _ = facts.visible.shape
-        self.values = torch.empty(texts * n, len(nodes), n)
+        values = torch.empty(texts * n, len(nodes), n)
         for start in range(0, len(nodes), POOL_CHUNK):
             # An evaluator keeps what it computes: a fresh one bounds the memory.
             evaluator = Evaluator(facts)
             for k, node in enumerate(nodes[start : start + POOL_CHUNK], start):
-                self.values[:, k] = value(evaluator, node).reshape(texts * n, n)
+                values[:, k] = value(evaluator, node).reshape(texts * n, n)
+        return cls(nodes, values)
+
+    def without(self, primitive: str) -> "Pool":
+        """Those that do not use a primitive anywhere."""
+        kept = [k for k, node in enumerate(self.nodes) if not uses(node, primitive)]
+        return Pool([self.nodes[k] for k in kept], self.values[:, kept])
 
     def products(self, keys: Tensor) -> Tensor:
         """[text * query, selection]: each selection's sum over the keys, weighed by `keys`."""
@@ -67,16 +80,28 @@ class _Step:
 class Grower:
     """Grows programs on one set of texts, from pools of what may be added."""
 
-    def __init__(
-        self, fitter: Fitter, selections: list[Node], logits: list[Node], guards: list[Node]
-    ) -> None:
+    def __init__(self, fitter: Fitter, parts: Pool, logits: Pool, guards: list[Node]) -> None:
         self._fitter = fitter
         self._evaluator = fitter.evaluator
-        facts = self._evaluator.facts
-        self._parts = Pool(selections, facts, Evaluator.shares)
-        self._logits = Pool(logits, facts, Evaluator.weights)
-        self._rows = float(facts.real.sum())
+        self._parts = parts
+        self._logits = logits
+        self._rows = float(self._evaluator.facts.real.sum())
         self._guards = [(g, self._evaluator.guard(g).flatten().float()) for g in guards]
+
+    @classmethod
+    def over(
+        cls, fitter: Fitter, selections: list[Node], logits: list[Node], guards: list[Node]
+    ) -> "Grower":
+        """A grower over these, evaluated on the fitter's texts."""
+        facts = fitter.evaluator.facts
+        parts = Pool.of(selections, facts, Evaluator.shares)
+        return cls(fitter, parts, Pool.of(logits, facts, Evaluator.weights), guards)
+
+    def without(self, primitive: str) -> "Grower":
+        """A grower that lacks one primitive."""
+        guards = [guard for guard, _ in self._guards if not uses(guard, primitive)]
+        parts, logits = (pool.without(primitive) for pool in (self._parts, self._logits))
+        return Grower(self._fitter, parts, logits, guards)
 
     def grow(self, program: Node, target: Tensor) -> list[Node]:
         """The programs after each round, the given one left out; each has a step more.
@@ -208,6 +233,11 @@ class Grower:
                     promise = self._overlap(moved, target, rows) - before
                     found.append(_Step(bigger, promise))
         return found
+
+
+def uses(node: Node, primitive: str) -> bool:
+    """Whether the primitive stands anywhere in the node."""
+    return any(part.op == primitive for part in node.walk())
 
 
 def _weights(mixture: Node) -> list[int]:

@@ -42,7 +42,7 @@ def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
     growing = patterns.first(GROWING_TEXTS)
     fitter = Fitter(Evaluator(patterns.facts()))
     quick = Fitter(Evaluator(growing.facts()))
-    grower = _grower(quick, growing, programs)
+    grower = vocabulary_grower(quick, growing, programs)
     ious = _ious(Scorer(growing), texts)
     with progress_bar() as bar:
         task = bar.add_task("Fitting and growing", total=len(patterns.heads))
@@ -59,7 +59,7 @@ def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
             bar.advance(task)
 
 
-def _grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Grower:
+def vocabulary_grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Grower:
     """A grower over the whole vocabulary and all that the programs say."""
     tokens, causal = patterns.tokens, patterns.causal
     selections = {
@@ -67,7 +67,7 @@ def _grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Gro
         *vocabulary.scores(tokens, causal=causal),
         *vocabulary.said(programs, vocabulary.FEW_WAYS),
     }
-    return Grower(
+    return Grower.over(
         fitter,
         sorted(selections, key=to_text),
         vocabulary.logits(tokens, causal=causal),

@@ -65,7 +65,7 @@ def test_a_part_that_finds_nothing_reads_as_the_sink(evaluator: Evaluator) -> No
 @pytest.fixture(scope="module")
 def grower(evaluator: Evaluator) -> Grower:
     selections = ['first(word("the"))', "noun", "back(1)", "near(stop, 8)", "first"]
-    return Grower(
+    return Grower.over(
         Fitter(evaluator),
         [vocabulary.term(text) for text in selections],
         [vocabulary.term(text) for text in ("noun", "stop", "distance(any)", "first")],
