@@ -35,6 +35,9 @@ from synth.growing import STEPS, Grower, uses
 from synth.heads import head_name
 from synth.refining import GROWING_TEXTS, START, vocabulary_grower
 
+# `any` stands in `first` and `distance(any)`: without it there is no language.
+NAMES = tuple(name for name in PRIMITIVES if name != "any")
+
 
 @click.command()
 @click.option("--model", default="smollm2-135m", show_default=True)
@@ -71,12 +74,12 @@ def ablation(
         whole = [grown(grower, index) for index in indices]
         users = {
             name: [k for k, (program, _) in enumerate(whole) if uses(program, name)]
-            for name in PRIMITIVES
+            for name in NAMES
         }
         task = bar.add_task("Without each", total=sum(map(len, users.values())))
         rows = [
             _row(name, users[name], whole, grower, grown, lambda: bar.advance(task))
-            for name in PRIMITIVES
+            for name in NAMES
             if users[name]
         ]
     rows.sort(key=lambda row: -float(row["loss"]))
@@ -91,7 +94,7 @@ def ablation(
         "mean_iou_ci95": [round(x, 4) for x in bootstrap_ci95(ious.mean(0).tolist())],
         "seconds": round(time.monotonic() - started, 1),
         "primitives": rows,
-        "never_used": [name for name in PRIMITIVES if not users[name]],
+        "never_used": [name for name in NAMES if not users[name]],
         "programs": {
             head_name(*head): to_text(program)
             for head, (program, _) in zip(heads, whole, strict=True)
