@@ -149,7 +149,13 @@ def _expected(error: UnexpectedInput) -> tuple[str, ...]:
         names = set(error.accepts or error.expected)
     elif isinstance(error, UnexpectedCharacters):
         names = set(error.allowed or ())
-    return tuple(sorted(_shown()[name] for name in names))
+    return _named(frozenset(names))
+
+
+@cache
+def _named(terminals: frozenset[str]) -> tuple[str, ...]:
+    """How these terminals are named, in order; as many sets of them as the parser has states."""
+    return tuple(sorted(_shown()[name] for name in terminals))
 
 
 def _syntax(text: str, error: UnexpectedInput) -> Rejection:
