@@ -39,8 +39,8 @@ from synth.library_questions_command import (
     search_command,
     stats_command,
 )
-from synth.library_search import mentions
 from synth.library_view import ListedHead, ShownProgram, listed_heads, shown_programs
+from synth.mentions import mentions
 
 __all__ = ["library", "library_option"]
 

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
@@ -12,7 +13,6 @@ from grammar.rejection import printable
 from synth.heads import head_name
 from synth.library import Library
 from synth.library_compress import compress
-from synth.library_diff import LibraryDiff, ProgramDiff, diff_libraries, diff_programs
 from synth.library_options import (
     cells,
     decimal,
@@ -22,9 +22,11 @@ from synth.library_options import (
     table_of,
     terminal,
 )
-from synth.library_search import search
-from synth.library_stats import Stats, stats
 from synth.library_view import program_tree
+
+if TYPE_CHECKING:
+    from synth.library_diff import LibraryDiff, ProgramDiff
+    from synth.library_stats import Stats
 
 SHOWN_GROUPS = 10
 
@@ -59,6 +61,9 @@ def search_command(
     """
     if part is None and text is None and like is None:
         raise click.UsageError("Name a PART, --text or --like.")
+    # What runs programs imports torch, which takes seconds; wrong usage is told at once.
+    from synth.library_search import search
+
     with Library.open(path) as opened:
         found = search(
             opened, primitive=part, text=text, like=like, model=model, everything=everything
@@ -92,6 +97,8 @@ def diff_command(one: str, other: str, path: str, model: str | None, as_json: bo
     JSON for libraries: {"heads": [{"model", "name", "choice", "one", "other", "one_iou",
     "other_iou"}], "same_heads", "programs_in_one", "programs_in_other", "programs_in_both"}
     """
+    from synth.library_diff import ProgramDiff, diff_libraries, diff_programs
+
     found: LibraryDiff | ProgramDiff
     if _is_place(one) and _is_place(other):
         with Library.open(one) as first, Library.open(other) as second:
@@ -111,7 +118,7 @@ def _is_place(name: str) -> bool:
     return "://" in name or name.endswith((".jsonl", ".sqlite")) or os.path.exists(name)
 
 
-def _print_programs(found: ProgramDiff) -> None:
+def _print_programs(found: "ProgramDiff") -> None:
     console = terminal()
     console.print(Text(f"one:   {found.one}\nother: {found.other}"), soft_wrap=True)
     table = table_of("one", "other", "rule", "term", right=("one", "other"), wide="term")
@@ -122,7 +129,7 @@ def _print_programs(found: ProgramDiff) -> None:
     console.print(f"They share {found.similarity:.3f} of their weight (IoU on the probe batch).")
 
 
-def _print_libraries(found: LibraryDiff) -> None:
+def _print_libraries(found: "LibraryDiff") -> None:
     table = table_of("head", "choice", "IoU", "programs", right=("IoU",), wide="programs")
     for head in found.heads:
         ious = "\n".join(cells(decimal(head.one_iou), decimal(head.other_iou)))
@@ -152,6 +159,8 @@ def stats_command(path: str, as_json: bool) -> None:
     representative first), "rejects": {code: number}, "layers": [{"model", "layer",
     "categories": {category: heads}}]}
     """
+    from synth.library_stats import stats
+
     with Library.open(path) as opened:
         found = stats(opened)
     if as_json:
@@ -160,7 +169,7 @@ def stats_command(path: str, as_json: bool) -> None:
         _print_stats(found)
 
 
-def _print_stats(found: Stats) -> None:
+def _print_stats(found: "Stats") -> None:
     console = terminal()
     rejects = ", ".join(f"{code} {number}" for code, number in found.rejects.items()) or "none"
     console.print(
