@@ -1,7 +1,7 @@
 """Reads what the report page shows from a library."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from grammar.english import sentence
 from grammar.errors import InputError
@@ -9,6 +9,7 @@ from grammar.parser import parse_or_raise
 from grammar.printer import to_text
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
+from synth.categories import Category, category
 from synth.choosing import TOLERANCE
 from synth.heads import head_name
 from synth.library import Baseline, Choice, Library, Run, Score
@@ -83,6 +84,7 @@ def report_data(library: Library, model: str | None) -> ReportData:
             version=latest.headscript_version,
             tolerance=TOLERANCE,
             entries=entries,
+            categories=list(get_args(Category)),
         )
     except ValueError as error:
         raise InputError(f"{path} does not tell what the page needs: {error}") from error
@@ -134,14 +136,14 @@ def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
         sentence=sentence(tree),
         shape=to_text(structure(tree)),
         terms=terms(tree),
-        category=None,
+        category=category(tree),
         iou=score.iou,
         iou_ci=bootstrap_ci95(score.iou_per_document),
         iou_per_document=score.iou_per_document,
         iou_no_sink=score.iou_no_sink,
         jsd=score.jsd,
         output_error=score.output_error,
-        damage=None,
+        damage=None,  # no library holds it yet
         select_iou=choice.select_iou,
         baseline=_trivial(name, best),
         trivial=[_trivial(b.name, b) for b in trivial if b.split == "test"],

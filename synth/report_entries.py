@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 
 from synth.heads import head_name
@@ -101,7 +101,7 @@ class HeadEntry:
     shape: str
     """The program with all constants alike: heads that share it differ in weights alone."""
     terms: int
-    category: str | None
+    category: str
     iou: float
     iou_ci: Interval
     iou_per_document: list[float]
@@ -144,8 +144,8 @@ class ReportData:
     tolerance: float
     """The smallest program within this IoU of the best one was chosen."""
     entries: list[HeadEntry]
-    categories: list[str] = field(default_factory=list)
-    """In the order in which they are listed; empty where heads have none."""
+    categories: list[str]
+    """In the order in which they are listed."""
 
     def __post_init__(self) -> None:
         if self.layers * self.heads > MOST_HEADS:

@@ -172,13 +172,10 @@ def test_scores_that_are_no_numbers_are_shown_as_missing(made: ReportData) -> No
     assert shown["baseline"]["iou"] is None
 
 
-def test_damage_and_categories_are_shown_where_there_are_any(made: ReportData) -> None:
+def test_damage_is_shown_where_there_is_any(made: ReportData) -> None:
     assert ">Damage<" not in render_report(made)
-    assert ">Category<" not in render_report(made)
-    entries = [replace(e, damage=0.01 * e.head, category="lexical") for e in made.entries]
-    page = render_report(replace(made, entries=entries, categories=["sink", "lexical"]))
-    assert ">Damage<" in page
-    assert ">Category<" in page
+    entries = [replace(e, damage=0.01 * e.head) for e in made.entries]
+    assert ">Damage<" in render_report(replace(made, entries=entries))
 
 
 def test_data_that_contradict_themselves_are_refused(made: ReportData) -> None:
@@ -203,6 +200,7 @@ def test_a_head_is_read_with_all_that_the_library_knows(made: ReportData) -> Non
     assert entry.baseline.iou_ci[0] < entry.baseline.iou < entry.baseline.iou_ci[1]
     assert entry.iou_ci[0] < entry.iou < entry.iou_ci[1]
     assert len(entry.iou_per_document) == 15
+    assert entry.category == "sink"
     chosen, parent = entry.lineage
     assert (chosen.program, chosen.stage, chosen.place) == (entry.program, "fit", "L1H4")
     assert (parent.program, parent.stage) == ("3 first + 2 back(1)", "language model")

@@ -24,7 +24,7 @@ function neighbours(name) {
 
 function title(name, entry) {
   const [layer, head] = name.slice(1).split("H");
-  const category = entry?.category ? [make("span", { className: "chip" }, entry.category)] : [];
+  const category = entry ? [make("span", { className: "chip" }, entry.category)] : [];
   return make("div", { className: "title" },
     make("h2", { id: "panel-title" }, name, " ", make("small", {}, `layer ${layer}, head ${head}`)), ...category, neighbours(name));
 }
