@@ -46,12 +46,12 @@ class VllmProposer:
         return f"vllm:{self._model_name}"
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
-        """`count` samples of at most `MAX_NEW_TOKENS` tokens each."""
+        """`count` samples of at most `MAX_NEW_TOKENS` tokens each; other ones if asked again."""
         started = time.monotonic()
         asked = [{"role": role, "content": content} for role, content in prompt.messages]
         parameters = self._parameters(
+            # No seed: with one, vLLM 0.32 ends on a CPU when it reads a prompt in parts.
             n=count,
-            seed=seed % 2**31,
             max_tokens=MAX_NEW_TOKENS,
             temperature=TEMPERATURE,
             top_p=TOP_P,
