@@ -54,12 +54,12 @@ class _Passes:
         return _MIXTURE + sum(_PART_ADDED + self.shares(p.children[0]) for p in mixture.children)
 
     def shares(self, term: Node) -> int:
-        if term in self._shares:
-            return 0
-        self._shares.add(term)
         if term.op == "score":
             selections = (logit.children[0] for logit in term.children)
             return _SOFTMAX + sum(_LOGIT_ADDED + self.weights(s) for s in selections)
+        if term in self._shares:
+            return 0
+        self._shares.add(term)
         return _NORMALISED + self.weights(term)
 
     def weights(self, selection: Node) -> int:

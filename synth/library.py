@@ -14,9 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from grammar.canonical import verified
 from grammar.errors import InputError
-from grammar.printer import to_text
 from synth import schema
 from synth.heads import head_name
 from synth.library_jsonl import lines
@@ -189,12 +187,9 @@ class Library(Store):
         return self._read(StoredProposal, statement.where(*wanted).order_by(table.c.id))
 
     def add_programs(self, texts: Iterable[str]) -> int:
-        """Adds programs by their canonical texts; the number of those that are new.
-
-        InputError for what is no program in canonical form.
-        """
+        """Adds programs by their canonical texts; the number of those that are new."""
         with self._writing() as connection:
-            return sum([_add(connection, to_text(verified(text))) for text in texts])
+            return sum([_add(connection, text) for text in texts])
 
     def programs(self, program_hash: str | None = None) -> list[Program]:
         """The programs, ordered by hash.  Their texts are a stranger's: parse before use."""

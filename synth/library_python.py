@@ -13,6 +13,7 @@ from grammar import (
     selections,
     token_classes,
     token_facts,
+    words,
 )
 from grammar.canonical import content_hash, verified
 from grammar.primitives import PRIMITIVES, Kind
@@ -21,6 +22,7 @@ from synth import numpy_program
 from synth.library_rows import Choice
 
 MODULES: tuple[ModuleType, ...] = (
+    words,
     token_facts,
     declaration,
     token_classes,

@@ -11,6 +11,7 @@ import numpy as np
 
 from grammar.primitives import PRIMITIVES
 from grammar.token_facts import UNIVERSAL_POS, Token
+from grammar.words import fold_word
 
 
 class Array(np.ndarray[Any, Any]):
@@ -47,7 +48,8 @@ class Facts:
         self._all = list(tokens)
         self._words, self.word = self._identified(lambda t: t.word)
         self._roles, self.role = self._identified(lambda t: t.role)
-        _, self.lemma = self._identified(lambda t: t.lemma)
+        self._lemmas, self.lemma = self._identified(lambda t: t.lemma)
+        _, self.folded_word = self._identified(lambda t: fold_word(t.word))
         pos = {name: number for number, name in enumerate(UNIVERSAL_POS)}
         self.pos = self._each(lambda t: pos.get(t.pos, -1))
         self.token_id = self._each(lambda t: t.token_id)
@@ -56,6 +58,8 @@ class Facts:
         self.sentence = self._each(lambda t: t.sentence)
         self.sentence_start = self._each(lambda t: t.sentence_start)
         self.sentence_end = self._each(lambda t: t.sentence_end)
+        self.clause = self._each(lambda t: t.clause)
+        self.repeated = self._each(lambda t: t.repeated)
         self.continuation = self._each(lambda t: t.continuation)
         self.quoted = self._each(lambda t: t.quoted)
         self.special = self._each(lambda t: t.special)
@@ -93,6 +97,10 @@ class Facts:
     def word_id(self, word: str) -> int:
         """The identifier of a word of this text, -2 where no token has it."""
         return self._words.get(word, -2)
+
+    def lemma_id(self, lemma: str) -> int:
+        """The identifier of a lemma of this text, -2 where no token has it."""
+        return self._lemmas.get(lemma, -2)
 
     def role_id(self, role: str) -> int:
         """The identifier of a dependency role of this text, -2 where no token has it."""

@@ -8,6 +8,8 @@ from grammar.parser import parse
 from grammar.primitives import PRIMITIVES
 from grammar.rejection import SYNONYMS, Rejection
 from synth.prompt import EXAMPLES, vocabulary
+from synth.refining import START
+from synth.summary import TRIVIAL
 from tests.golden_prompt import PATH as GOLDEN
 from tests.golden_prompt import golden_prompt
 
@@ -66,3 +68,7 @@ def test_the_prompt_is_the_golden_one(tagger) -> None:
     assert "too much" in feedback[1]
     assert prompt.tried[0].text == "9 near(after(same_token), 16) + 1 back(1)"
     assert [a.iou for a in prompt.tried] == sorted((a.iou for a in prompt.tried), reverse=True)
+
+
+def test_the_texts_that_searches_start_from_are_canonical() -> None:
+    assert [t for t in (START, *EXAMPLES, *TRIVIAL) if canonical_text(t) != t] == []
