@@ -66,6 +66,7 @@ class Facts:
         self.capital = self._each(lambda t: t.text[:1].isupper())
         n = len(self._all)
         self.position = np.arange(n).view(Array)
+        self.query = self.position[None].view(Array)
         everything = np.ones((1, n, n), bool)
         self.visible = (np.tril(everything) if causal else everything).view(Array)
         self._sink = np.zeros((1, n, n), np.float32).view(Array)
@@ -81,6 +82,10 @@ class Facts:
         return known, self._each(lambda token: known[value(token)])
 
     # What the declarations ask
+
+    def at_query(self, values: Array) -> Array:
+        """[1, n]: every token asks, so that these are the values themselves."""
+        return values
 
     def text_in(self, characters: str) -> Array:
         """[1, n] bool: the token's text is not empty and made of these characters."""

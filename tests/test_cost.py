@@ -86,13 +86,9 @@ def test_cost_grows_with_the_square_of_the_text() -> None:
 
 
 def test_shared_parts_are_counted_once() -> None:
-    one = passes_bound("score(1.0 near(after(same_word), 8))")
-    two = passes_bound(
-        "when noun: score(1.0 near(after(same_word), 8)); score(1.0 near(after(same_word), 8))"
-    )
-    other = passes_bound(
-        "when noun: score(1.0 near(after(same_word), 8)); score(1.0 near(after(same_lemma), 8))"
-    )
+    one = passes_bound("near(after(same_word), 8)")
+    two = passes_bound("when noun: near(after(same_word), 8); near(after(same_word), 8)")
+    other = passes_bound("when noun: near(after(same_word), 8); near(after(same_lemma), 8)")
     assert one < two < other
     assert other - two >= PRIMITIVES["near"].cost + PRIMITIVES["same_lemma"].cost
 
