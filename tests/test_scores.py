@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interpreter.scores import iou, iou_no_sink, jsd, output_error, without_sink
-from interpreter.statistics import bootstrap_ci95
+from interpreter.statistics import bootstrap_ci95, bootstrap_ratio_ci95
 
 
 @st.composite
@@ -67,6 +67,14 @@ def test_sink_is_left_out() -> None:
     assert iou(real, sink) > 0.8
     assert iou_no_sink(real, sink) == 0
     torch.testing.assert_close(without_sink(real), torch.tensor([[1.0, 0], [0.5, 0.5]]))
+
+
+def test_bootstrap_of_a_ratio_weighs_documents_by_their_size() -> None:
+    low, high = bootstrap_ratio_ci95([10.0, 1.0, 2.0], [100, 1, 2])
+    assert low < 13 / 103 < high
+    assert low == 0.1
+    assert high == 1.0
+    assert bootstrap_ratio_ci95([1.0, 3.0], [1, 1]) == bootstrap_ci95([1.0, 3.0])
 
 
 def test_bootstrap_interval_holds_the_mean_and_shrinks() -> None:

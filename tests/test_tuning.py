@@ -61,7 +61,10 @@ def tuner(family: str, order: Any) -> Tuner:
     return Tuner(loaded, Texts("few", STORIES[:6]), order, 24, "prefix")
 
 
-def test_divergence_falls_and_going_on_is_the_same_as_not_stopping() -> None:
+def test_divergence_falls_and_going_on_is_the_same_as_not_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("synth.tuning.STEPS", 16)
     programs = {head: tree(program) for head, program in PROGRAMS.items()}
     order = list(programs)
     one = tuner("llama", order)
@@ -69,7 +72,7 @@ def test_divergence_falls_and_going_on_is_the_same_as_not_stopping() -> None:
     steps: list[int] = []
     first = one.tuned(programs, 0, lambda: steps.append(1))
     second = one.tuned(first, 1, lambda: None)
-    assert len(steps) == 40
+    assert len(steps) == 16
     after = one.divergences(second)
     assert all(new < old for new, old in zip(after, before, strict=True))
     assert before == sorted(before)
