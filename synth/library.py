@@ -80,9 +80,9 @@ class Library(Store):
 
     # Whole
 
-    def lines(self) -> Iterator[str]:
-        """The library as the lines of an export, the same for the same content."""
-        return lines(self._database)
+    def lines(self, *, chosen: bool = False) -> Iterator[str]:
+        """The library, or its choices alone, as the lines of an export."""
+        return lines(self._database, chosen=chosen)
 
     def add(self, records: Iterable[tuple[str, Record]]) -> Added:
         """Adds records of other libraries, all or none; see `synth.library_records`."""

@@ -28,8 +28,9 @@ from synth.library_records import TABLES, Added
     required=True,
     help="The file to write; its ending says what: .jsonl, .csv or .py.",
 )
+@click.option("--chosen", is_flag=True, help="In a .jsonl file only the choices and their scores.")
 @json_option
-def export_command(path: str, output: Path, as_json: bool) -> None:
+def export_command(path: str, output: Path, chosen: bool, as_json: bool) -> None:
     """Write a library into a file: all of it (.jsonl), or its choices (.csv, .py).
 
     A .jsonl file is a library that every command reads, with one record a line in an order that
@@ -40,7 +41,7 @@ def export_command(path: str, output: Path, as_json: bool) -> None:
     JSON: {"output", "lines"}
     """
     with Library.open(path) as opened:
-        lines = export(opened, output)
+        lines = export(opened, output, chosen=chosen)
     if as_json:
         click.echo(json.dumps({"output": str(output), "lines": lines}))
     else:

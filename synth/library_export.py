@@ -15,15 +15,16 @@ from synth.library_view import ListedHead, listed_heads
 KINDS = (".jsonl", ".csv", ".py")
 
 
-def export(library: Library, output: Path) -> int:
+def export(library: Library, output: Path, *, chosen: bool = False) -> int:
     """Writes the file whole or not at all; its number of lines.
 
-    A .jsonl file holds everything; a .csv file a row for each choice (`ListedHead`); a .py file
-    the chosen programs as functions in numpy.  InputError for another kind of file.
+    A .jsonl file holds everything, or with `chosen` the choices and their scores alone; a .csv
+    file a row for each choice (`ListedHead`); a .py file the chosen programs as functions in
+    numpy.  InputError for another kind of file.
     """
     match output.suffix:
         case ".jsonl":
-            return _write(output, library.lines())
+            return _write(output, library.lines(chosen=chosen))
         case ".csv":
             return _write(output, _csv(listed_heads(library)))
         case ".py":

@@ -13,17 +13,21 @@ from typing import Any, NoReturn
 from grammar.errors import InputError
 from synth.library_database import NEWER, Database, scripts
 from synth.library_file import MAX_VALUE_BYTES, open_memory
-from synth.library_records import Record, add_records, records
+from synth.library_records import Record, add_records, of_choices, records
 
 MAX_LINE_BYTES = MAX_VALUE_BYTES
 """A longer line is refused before it is read."""
 
 
-def lines(database: Database) -> Iterator[str]:
-    """The lines of an export, each with its end of line; the same for the same content."""
+def lines(database: Database, *, chosen: bool) -> Iterator[str]:
+    """The lines of an export, each with its end of line; the same for the same content.
+
+    With `chosen` only what belongs to the choices (`synth.library_records.of_choices`).
+    """
     count = 0
     yield _line({"kind": "library", "schema": scripts().get_current_head()})
-    for record in records(database):
+    found = records(database)
+    for record in of_choices(found) if chosen else found:
         yield _line(record)
         count += 1
     yield _line({"kind": "end", "records": count})

@@ -7,7 +7,7 @@ number differs between libraries; a batch holds its proposals.
 
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import attrgetter
@@ -15,6 +15,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy import Connection, Table, insert, select, update
 
+from grammar.canonical import content_hash
 from grammar.errors import InputError
 from synth import schema
 from synth.library_checks import check
@@ -112,6 +113,29 @@ def records(database: Database) -> Iterator[Record]:
                 "predicted": b64encode(example.predicted).decode(),
             }
             yield {"kind": "example"} | _told(example) | images
+
+
+def of_choices(everything: Iterable[Record]) -> list[Record]:
+    """Of a library's records the choices, their programs, scores and runs.
+
+    Without the proposals that led there, the baselines and the matrices: small enough for git.
+    """
+    found = list(everything)
+    choices = [record for record in found if record["kind"] == "choice"]
+    hashes = {content_hash(choice["text"]) for choice in choices}
+    chosen = {(*_head(choice), content_hash(choice["text"])) for choice in choices}
+    runs = {choice["run"] for choice in choices}
+    wanted: dict[str, Callable[[Record], bool]] = {
+        "program": lambda r: r["program_hash"] in hashes,
+        "run": lambda r: r["key"] in runs,
+        "score": lambda r: (*_head(r), r["program_hash"]) in chosen,
+        "choice": lambda r: True,
+    }
+    return [r for r in found if r["kind"] in wanted and wanted[r["kind"]](r)]
+
+
+def _head(record: Record) -> tuple[object, ...]:
+    return tuple(record[name] for name in ("model", "model_revision", "layer", "head"))
 
 
 def _told(row: Row, *left_out: str) -> Record:

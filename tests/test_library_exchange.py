@@ -68,6 +68,19 @@ def lines_of(path: Path) -> list[str]:
 # JSON lines
 
 
+def test_the_choices_alone(path: Path) -> None:
+    """A reader of the small export sees the same choices and scores."""
+    output = path.with_name("chosen.jsonl")
+    run_command("export", "--chosen", "-o", str(output), "--library", str(path))
+    kinds = [json.loads(line)["kind"] for line in output.read_text().splitlines()]
+    assert set(kinds) == {"library", "program", "run", "score", "choice", "end"}
+    assert told("verify", "--library", str(output))["records"]["choice"] == kinds.count("choice")
+    with Library.open(path) as whole, Library.open(output) as small:
+        assert small.choices(choice=None) == whole.choices(choice=None)
+        texts = {choice.text for choice in whole.choices(choice=None)}
+        assert {program.text for program in small.programs()} == texts
+
+
 def test_an_export_comes_back(path: Path, exported: Path) -> None:
     other = path.with_name("other.sqlite")
     added = told("import", str(exported), "--library", str(other))
