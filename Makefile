@@ -14,7 +14,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 
-.PHONY: demo picture test fuzz vllm lint format clean
+.PHONY: demo picture libraries test fuzz vllm lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -25,6 +25,18 @@ demo: .venv/installed
 picture: .venv/installed
 	$(PIP) install -c constraints.txt -e ".[plots]"
 	$(BIN)/python -m experiments.picture --library demo/headscript.sqlite -o docs/heads.png
+
+# The libraries that are shipped, about an hour for both on two cores: `make libraries TEXTS=FILE`
+# with the documents that the programs are to be found on.
+TEXTS = stories
+
+libraries: .venv/installed
+	mkdir -p demo
+	for model in smollm2-135m minilm-l6; do \
+		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 && \
+		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
+			-o experiments/libraries/$$model.jsonl || exit 1; \
+	done
 
 test: lint
 	$(BIN)/pytest

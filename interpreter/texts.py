@@ -51,7 +51,7 @@ def load_texts(source: str, limit: int | None = None) -> Texts:
     and the line.
     """
     # Unlike Path's methods, os.path's raise nothing for a name that is too long to be one.
-    path = Path(source)
+    path, name = Path(source), source
     if source == OWN_CORPUS:
         own = files("interpreter.corpus").joinpath("stories.jsonl")
         documents = _from_jsonl(own.read_text(encoding="utf-8"), source)
@@ -59,12 +59,14 @@ def load_texts(source: str, limit: int | None = None) -> Texts:
         raise InputError(f"{source}: a folder; give a .jsonl or .txt file of texts")
     elif path.suffix in (".jsonl", ".txt") or os.path.exists(path):
         documents = _from_file(path)
+        # A library keeps the name and goes to people who have nothing of the folders here.
+        name = path.name
     else:
         documents = _from_hub(source, limit)
     documents = [d for d in documents if d.strip()][:limit]
     if not documents:
         raise InputError(f"{source}: no text in it; give a file with at least one document")
-    return Texts(source, tuple(documents))
+    return Texts(name, tuple(documents))
 
 
 def _from_file(path: Path) -> list[str]:
