@@ -14,6 +14,7 @@ from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES, Kind, Parameter, primitives
 from grammar.printer import to_text
 from grammar.tree import Node
+from grammar.words import fold_word
 from synth.prompt import Prompt
 from synth.proposers import Draft
 
@@ -49,8 +50,10 @@ def _filled(name: str, predicates: Sequence[Node], words: Sequence[str]) -> list
         options: Sequence[Node | str | int] = predicates
         if parameter is Parameter.NUMBER:
             options = NUMBERS
-        elif parameter in (Parameter.WORD, Parameter.FOLDED_WORD):
+        elif parameter is Parameter.WORD:
             options = words[:SHOWN_WORDS]
+        elif parameter is Parameter.FOLDED_WORD:
+            options = sorted({fold_word(word) for word in words[:SHOWN_WORDS]})
         found = [[*arguments, option] for option in options for arguments in found]
     return [Node(name, *arguments) for arguments in found]
 

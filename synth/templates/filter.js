@@ -57,8 +57,11 @@ function buildFilter() {
 
 // The next or previous head that matches, around the end.
 function stepTo(direction) {
-  const found = data.entries.filter((entry) => matches(entry) || entry.name === shown);
-  const at = found.findIndex((entry) => entry.name === shown);
+  // The hash changes at once, what is shown a moment later: keys may come faster.
+  const named = location.hash.slice(1);
+  const here = data.entries.some((entry) => entry.name === named) ? named : shown;
+  const found = data.entries.filter((entry) => matches(entry) || entry.name === here);
+  const at = found.findIndex((entry) => entry.name === here);
   const next = found.at((at + direction + found.length) % found.length);
   if (next) go(next.name);
 }
