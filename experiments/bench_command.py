@@ -1,0 +1,193 @@
+"""`headscript bench`: how fast programs are evaluated, scored, and held to the grammar."""
+
+import json
+import resource
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from grammar.token_facts import Token
+    from grammar.tree import Node
+    from interpreter.models import LoadedModel
+
+MAX_TOKENS = 96
+HEADS = 270
+"""As many as SmolLM2-135M has."""
+REFERENCE_PROGRAMS = 4
+"""Programs that the reference evaluator, a double loop in Python, runs on one text."""
+
+
+@click.command(epilog="Example: headscript bench --quick --json")
+@click.option("--quick", is_flag=True, help="Under a minute: fewer programs and texts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(quick: bool, as_json: bool) -> None:
+    """Measure evaluation, scoring and grammar masks on this machine.
+
+    Programs are drawn from the grammar, the texts are the project's own, cut to 96 tokens of
+    SmolLM2; the patterns that are scored are random. Nothing else should run meanwhile.
+
+    \b
+    JSON: {"sizes": {"programs", "texts", "tokens", "heads", "masks", "threads"},
+    "evaluate_us_per_program_text", "reference_us_per_program_text", "evaluate_speedup",
+    "scores_per_second", "min_add_per_second" (of this machine, in cache),
+    "scoring_share_of_limit", "mask_us_p50", "mask_us_p99", "first_mask_ms", "peak_memory_mb"}
+    """
+    import torch
+
+    from interpreter.models import load_model, load_spacy
+    from interpreter.texts import OWN_CORPUS, load_texts
+    from interpreter.tokens import read_tokens
+
+    texts, count = (12, 150) if quick else (60, 1000)
+    loaded = load_model("smollm2-135m")
+    documents = load_texts(OWN_CORPUS, texts).documents
+    tokens = read_tokens(documents, loaded.tokenizer, load_spacy(), MAX_TOKENS)
+    programs = drawn(count, tokens)
+    result: dict[str, Any] = {
+        "sizes": {
+            "programs": count,
+            "texts": texts,
+            "tokens": MAX_TOKENS,
+            "heads": HEADS,
+            "threads": torch.get_num_threads(),
+        }
+    }
+    result |= evaluation(programs, tokens)
+    result |= scoring(programs[: count // 5], tokens)
+    masks = mask_times(programs, loaded)
+    result["sizes"]["masks"] = len(masks[1])
+    result |= {
+        "mask_us_p50": _percentile(masks[1], 0.5),
+        "mask_us_p99": _percentile(masks[1], 0.99),
+        "first_mask_ms": round(1e3 * masks[0], 1),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return
+    sizes = ", ".join(f"{number:,} {what}" for what, number in result.pop("sizes").items())
+    click.echo(sizes)
+    for name, value in result.items():
+        click.echo(f"{name:32} {value:>18,}")
+
+
+def drawn(count: int, tokens: Sequence[Sequence["Token"]]) -> list["Node"]:
+    """Canonical programs, all different, drawn from the grammar with a fixed seed."""
+    from grammar.canonical import canonical
+    from synth.probabilistic_grammar import Sampler, prior
+    from synth.vocabulary import frequent_words
+
+    sampler = Sampler(prior(causal=True, words=frequent_words(tokens)), Random(0))
+    found: dict[Node, None] = {}
+    while len(found) < count:
+        found.setdefault(canonical(sampler.program()))
+    return list(found)
+
+
+def evaluation(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> dict[str, Any]:
+    """Microseconds per program and text, of the evaluator and of the reference one."""
+    from interpreter.evaluate import Evaluator
+    from interpreter.facts import make_facts
+    from interpreter.reference import Reference
+
+    facts = make_facts(tokens, causal=True)
+
+    def evaluate() -> None:
+        evaluator = Evaluator(facts)
+        for program in programs:
+            evaluator.matrices(program)
+
+    def refer() -> None:
+        reference = Reference(tokens[0], causal=True)
+        for program in programs[:REFERENCE_PROGRAMS]:
+            reference.matrix(program)
+
+    each = _seconds(evaluate) / (len(programs) * len(tokens))
+    slow = _seconds(refer) / REFERENCE_PROGRAMS
+    return {
+        "evaluate_us_per_program_text": round(1e6 * each, 1),
+        "reference_us_per_program_text": round(1e6 * slow, 1),
+        "evaluate_speedup": round(slow / each, 1),
+    }
+
+
+def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> dict[str, Any]:
+    """(program, head, text) IoUs a second, beside the minima and sums that the machine can do."""
+    import torch
+
+    from interpreter.evaluate import Evaluator
+    from interpreter.facts import make_facts
+    from interpreter.scores import HEADS_AT_ONCE, iou_with_each
+
+    facts = make_facts(tokens, causal=True)
+    width = facts.visible.shape[-1]
+    generator = torch.Generator().manual_seed(0)
+    real = torch.rand(len(tokens), HEADS, width, width, generator=generator)
+    real *= facts.visible[:, None]
+    real /= real.sum(-1, keepdim=True).clamp_min(1e-9)
+    evaluator = Evaluator(facts)
+    matrices = [evaluator.matrices(program) for program in programs]
+
+    def score() -> None:
+        for matrix in matrices:
+            iou_with_each(real, matrix)
+
+    block = real[0, :HEADS_AT_ONCE].contiguous()
+    buffer = torch.empty_like(block)
+    repeats = 2_000
+
+    def limit() -> None:
+        for _ in range(repeats):
+            torch.minimum(block, matrices[0][0], out=buffer).sum((-2, -1))
+
+    rate = len(programs) * HEADS * len(tokens) / _seconds(score)
+    most = repeats * block.numel() / _seconds(limit)
+    return {
+        "scores_per_second": round(rate),
+        "min_add_per_second": round(most),
+        "scoring_share_of_limit": round(rate * width**2 / most, 3),
+    }
+
+
+def mask_times(programs: Sequence["Node"], loaded: "LoadedModel") -> tuple[float, list[float]]:
+    """Seconds to the first mask, compiling included, and for each mask along the programs."""
+    from llguidance import LLMatcher
+    from llguidance.hf import from_tokenizer
+    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+
+    from grammar.grammar_file import PATH
+    from grammar.printer import to_text
+
+    tokenizer = from_tokenizer(loaded.tokenizer)
+    bitmask: Tensor = allocate_token_bitmask(1, tokenizer.vocab_size)
+    started = time.perf_counter()
+    grammar = LLMatcher.grammar_from_lark(PATH.read_text(encoding="utf-8"))
+    fresh = LLMatcher(tokenizer, grammar)
+    fill_next_token_bitmask(fresh, bitmask, 0)
+    first = time.perf_counter() - started
+    times = []
+    for program in programs:
+        matcher = fresh.deep_copy()
+        for token in loaded.tokenizer(to_text(program), add_special_tokens=False)["input_ids"]:
+            started = time.perf_counter()
+            fill_next_token_bitmask(matcher, bitmask, 0)
+            times.append(time.perf_counter() - started)
+            if matcher.try_consume_tokens([token]) == 0:
+                break
+    return first, times
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _percentile(seconds: Sequence[float], share: float) -> float:
+    return round(1e6 * sorted(seconds)[int(share * (len(seconds) - 1))], 1)
