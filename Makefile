@@ -86,11 +86,11 @@ clean:
 	$(PIP) install -c constraints.txt -e .
 	touch $@
 
-.venv-vllm/installed: vllm-requirements.txt
+.venv-vllm/installed: synth/vllm-requirements.txt
 	$(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --no-deps $(TORCH) 2>/dev/null || \
 		.venv-vllm/bin/pip install --no-deps --index-url $(TORCH_INDEX) $(TORCH)
-	.venv-vllm/bin/pip install --no-deps -r vllm-requirements.txt
+	.venv-vllm/bin/pip install --no-deps -r synth/vllm-requirements.txt
 	touch $@
 
 # xgrammar comes without its dependencies: see the extra `test` in pyproject.toml.

@@ -29,6 +29,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from grammar.words import fold_word
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -52,6 +54,15 @@ class Parameter(StrEnum):
     FOLDED_WORD = "folded word"
     """In lower case."""
     PREDICATE = "predicate"
+
+    @property
+    def is_word(self) -> bool:
+        """Whether the argument is a word in quotes."""
+        return self in (Parameter.WORD, Parameter.FOLDED_WORD)
+
+    def compared(self, word: str) -> str:
+        """A word that was written as this argument, in the form in which it is compared."""
+        return fold_word(word) if self is Parameter.FOLDED_WORD else word
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from grammar.grammar_file import PATH
 from grammar.primitives import PRIMITIVES, Parameter
 from grammar.rejection import Rejection, located, printable
 from grammar.tree import Node
-from grammar.words import fold_word
 
 
 def _nodes(children: list[Any]) -> list[Node]:
@@ -101,8 +100,8 @@ class _Build(Transformer[Token, Node]):
 
 def _word(name: str, written: str) -> str:
     """A word as this primitive compares it."""
-    exact = Parameter.WORD in PRIMITIVES[name].parameters
-    return written if exact else fold_word(written)
+    (parameter,) = (p for p in PRIMITIVES[name].parameters if p.is_word)
+    return parameter.compared(written)
 
 
 def with_defaults(name: str, arguments: list[Node | str | int]) -> Node:

@@ -14,7 +14,6 @@ from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES, Kind, Parameter, primitives
 from grammar.printer import to_text
 from grammar.tree import Node
-from grammar.words import fold_word
 from synth.prompt import Prompt
 from synth.proposers import Draft
 
@@ -50,10 +49,8 @@ def _filled(name: str, predicates: Sequence[Node], words: Sequence[str]) -> list
         options: Sequence[Node | str | int] = predicates
         if parameter is Parameter.NUMBER:
             options = NUMBERS
-        elif parameter is Parameter.WORD:
-            options = words[:SHOWN_WORDS]
-        elif parameter is Parameter.FOLDED_WORD:
-            options = sorted({fold_word(word) for word in words[:SHOWN_WORDS]})
+        elif parameter.is_word:
+            options = list(dict.fromkeys(parameter.compared(w) for w in words[:SHOWN_WORDS]))
         found = [[*arguments, option] for option in options for arguments in found]
     return [Node(name, *arguments) for arguments in found]
 

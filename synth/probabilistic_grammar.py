@@ -14,7 +14,6 @@ from typing import cast
 from grammar import limits
 from grammar.primitives import PRIMITIVES, Kind, Parameter, primitives
 from grammar.tree import Node
-from grammar.words import fold_word
 
 Choice = str | int
 Weights = dict[str, dict[Choice, float]]
@@ -33,7 +32,7 @@ def prior(*, causal: bool, words: Sequence[str]) -> Weights:
     classes: dict[Choice, float] = {
         p.name: 1.0
         for p in primitives(Kind.TOKEN_CLASS)
-        if words or not {Parameter.WORD, Parameter.FOLDED_WORD}.intersection(p.parameters)
+        if words or not any(parameter.is_word for parameter in p.parameters)
     }
     shown = [p.name for p in PRIMITIVES.values() if not (causal and p.looks_ahead)]
     relations: dict[Choice, float] = {
@@ -214,10 +213,8 @@ class Sampler:
         for parameter in PRIMITIVES[name].parameters:
             if parameter is Parameter.NUMBER:
                 arguments.append(self._number(f"{name} number"))
-            elif parameter is Parameter.WORD:
-                arguments.append(str(self._chosen("word")))
-            elif parameter is Parameter.FOLDED_WORD:
-                arguments.append(fold_word(str(self._chosen("word"))))
+            elif parameter.is_word:
+                arguments.append(parameter.compared(str(self._chosen("word"))))
             else:
                 arguments.append(self.predicate(context, depth))
         return Node(name, *arguments)

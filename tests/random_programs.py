@@ -10,7 +10,6 @@ from grammar import limits
 from grammar.primitives import PRIMITIVES, Kind, Parameter, Primitive
 from grammar.token_facts import UNIVERSAL_POS, Token
 from grammar.tree import Node
-from grammar.words import fold_word
 from tests.strategies import ROLES, TEXTS, WORDS
 
 CLASSES = [p for p in PRIMITIVES.values() if p.kind is Kind.TOKEN_CLASS]
@@ -34,10 +33,8 @@ def _primitive(rng: Random, primitive: Primitive, depth: int) -> Node:
     for parameter in primitive.parameters:
         if parameter is Parameter.NUMBER:
             arguments.append(_number(rng))
-        elif parameter is Parameter.WORD:
-            arguments.append(rng.choice(WORDS))
-        elif parameter is Parameter.FOLDED_WORD:
-            arguments.append(fold_word(rng.choice(WORDS)))
+        elif parameter.is_word:
+            arguments.append(parameter.compared(rng.choice(WORDS)))
         else:
             arguments.append(random_predicate(rng, depth))
     return Node(primitive.name, *arguments)

@@ -7,7 +7,6 @@ from grammar import limits
 from grammar.primitives import PRIMITIVES, Kind, Parameter, Primitive
 from grammar.token_facts import UNIVERSAL_POS, Token
 from grammar.tree import Node
-from grammar.words import fold_word
 
 WORDS = ("the", "The", "a", "dog", "lily", "é", "猫", "don't")
 NUMBERS = st.integers(1, 6) | st.integers(1, limits.MAX_NUMBER)
@@ -18,10 +17,8 @@ def _arguments(draw: st.DrawFn, primitive: Primitive, depth: int) -> list[Node |
     for parameter in primitive.parameters:
         if parameter is Parameter.NUMBER:
             arguments.append(draw(NUMBERS))
-        elif parameter is Parameter.WORD:
-            arguments.append(draw(st.sampled_from(WORDS)))
-        elif parameter is Parameter.FOLDED_WORD:
-            arguments.append(fold_word(draw(st.sampled_from(WORDS))))
+        elif parameter.is_word:
+            arguments.append(parameter.compared(draw(st.sampled_from(WORDS))))
         else:
             arguments.append(draw(predicates(depth)))
     return arguments
