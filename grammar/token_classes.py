@@ -167,7 +167,10 @@ TOKEN_CLASSES = (
         "sentence start(s)",
     ),
     _by_flag(
-        "sentence_end", lambda t: t.sentence_end, "the last token of a sentence", "sentence end(s)"
+        "sentence_end",
+        lambda t: t.sentence_end,
+        "the mark that ends a sentence: . ! ? or the quotation mark after it",
+        "sentence end(s)",
     ),
     _by_flag(
         "quoted",

@@ -25,6 +25,8 @@ Span = tuple[int, int]
 """The characters of a token: from the first one to before the second."""
 
 QUOTES = {"“": 1, "”": -1, "«": 1, "»": -1}
+SENTENCE_MARKS = ".!?…\"'”’»)]"
+"""How a sentence ends, a quotation or bracket that closes with it included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ def _tokens(doc: "Doc", encoded: Encoded) -> list[Token]:
             governor=word.governor,
             sentence=word.sentence,
             sentence_start=first_of_sentence.get(word.sentence) == position,
-            sentence_end=last_of_sentence.get(word.sentence) == position,
+            # The newest word of a text that is still read is the last so far, but ends nothing.
+            sentence_end=last_of_sentence.get(word.sentence) == position
+            and text[start:end].rstrip().endswith(tuple(SENTENCE_MARKS)),
             clause=-1 if specials[position] else clauses[position],
             repeated=word.index > first_written.get(fold_word(word.text), word.index),
             continuation=first_of_word.get(word.index, position) != position,
