@@ -123,7 +123,7 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
 
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
-    from interpreter.scores import HEADS_AT_ONCE, iou_with_each
+    from interpreter.overlap import HeadIoU, overlap_limit
 
     facts = make_facts(tokens, causal=True)
     width = facts.visible.shape[-1]
@@ -132,26 +132,16 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
     real *= facts.visible[:, None]
     real /= real.sum(-1, keepdim=True).clamp_min(1e-9)
     evaluator = Evaluator(facts)
-    matrices = [evaluator.matrices(program) for program in programs]
-
-    def score() -> None:
-        for matrix in matrices:
-            iou_with_each(real, matrix)
-
-    block = real[0, :HEADS_AT_ONCE].contiguous()
-    buffer = torch.empty_like(block)
-    repeats = 2_000
-
-    def limit() -> None:
-        for _ in range(repeats):
-            torch.minimum(block, matrices[0][0], out=buffer).sum((-2, -1))
-
-    rate = len(programs) * HEADS * len(tokens) / _seconds(score)
-    most = repeats * block.numel() / _seconds(limit)
+    matrices = torch.stack([evaluator.matrices(program) for program in programs])
+    heads = HeadIoU(real, facts.visible)
+    heads.ious(matrices[:1])  # compiles
+    rate = matrices.shape[0] * HEADS * len(tokens) / _seconds(lambda: heads.ious(matrices))
+    limit = overlap_limit()
+    cells = int(facts.visible.sum()) / len(tokens)
     return {
         "scores_per_second": round(rate),
-        "min_add_per_second": round(most),
-        "scoring_share_of_limit": round(rate * width**2 / most, 3),
+        "min_add_per_second": round(limit),
+        "scoring_share_of_limit": round(rate * cells / limit, 3),
     }
 
 
@@ -183,7 +173,7 @@ def mask_times(programs: Sequence["Node"], loaded: "LoadedModel") -> tuple[float
     return first, times
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

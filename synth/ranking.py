@@ -1,6 +1,6 @@
 """Chooses a program per head on the select texts, and scores the choice on the test texts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,11 +11,15 @@ from interpreter import scores
 from interpreter.capture import Captured, Head
 from interpreter.cost import check_cost
 from interpreter.evaluate import Evaluator
+from interpreter.overlap import HeadIoU
 from interpreter.progress import progress_bar
 from synth.choosing import front, smallest_good
 from synth.library import Baseline, Choice, Library, Run, Score, StoredExample
 from synth.library_rows import BEST_TRIVIAL, Split
 from synth.library_view import terms
+
+SCORED_AT_ONCE = 32
+"""Programs: so many matrices are held together."""
 
 SHOWN_TOKENS = 48
 SHOWN_TEXTS = 3
@@ -27,6 +31,7 @@ class Scorer:
     def __init__(self, patterns: Captured) -> None:
         self.patterns = patterns
         self.evaluator = Evaluator(patterns.facts())
+        self._heads = HeadIoU(patterns.attention, self.evaluator.facts.visible)
         self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
 
     def matrices(self, text: str) -> Tensor:
@@ -35,10 +40,11 @@ class Scorer:
         check_cost(tree, max(map(len, self.patterns.tokens)))
         return self.evaluator.matrices(tree)
 
-    def ious(self, text: str) -> Tensor:
-        """[text, head] float32: IoU of one program with every captured head."""
-        matrices = self.matrices(text)
-        return scores.iou_with_each(self.patterns.attention, matrices)
+    def ious(self, texts: Sequence[str]) -> Iterator[Tensor]:
+        """For each program [text, head] float32: its IoU with every captured head."""
+        for start in range(0, len(texts), SCORED_AT_ONCE):
+            some = texts[start : start + SCORED_AT_ONCE]
+            yield from self._heads.ious(torch.stack([self.matrices(text) for text in some]))
 
     def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
         """All scores of one program on one head; `about` holds model, revision and texts."""
@@ -108,10 +114,11 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
     sizes = [terms(program) for program in programs]
     select, test = Scorer(patterns["select"]), Scorer(patterns["test"])
     with progress_bar() as bar:
-        ious = [select.ious(text).mean(0) for text in bar.track(texts, description="Ranking")]
+        found = bar.track(select.ious(texts), total=len(texts), description="Ranking")
+        ious = [iou.mean(0) for iou in found]
     of_trivial: dict[Split, dict[str, Tensor]] = {
-        "select": {text: select.ious(text) for text in trivial},
-        "test": {text: test.ious(text) for text in trivial},
+        "select": dict(zip(trivial, select.ious(trivial), strict=True)),
+        "test": dict(zip(trivial, test.ious(trivial), strict=True)),
     }
     for index, head in enumerate(patterns["select"].heads):
         here = [float(iou[index]) for iou in ious]

@@ -78,8 +78,9 @@ def vocabulary_grower(fitter: Fitter, patterns: Captured, programs: Sequence[Nod
 def _ious(scorer: Scorer, texts: Sequence[str]) -> Tensor:
     """[program, head] float32: mean IoU over the texts."""
     with progress_bar() as bar:
-        tried = bar.track(texts, description="Trying every program on every head")
-        return torch.stack([scorer.ious(text).mean(0) for text in tried])
+        what = "Trying every program on every head"
+        tried = bar.track(scorer.ious(texts), total=len(texts), description=what)
+        return torch.stack([ious.mean(0) for ious in tried])
 
 
 def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> list[Node]:

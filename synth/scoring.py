@@ -89,7 +89,8 @@ def _baselines(scorer: Scorer) -> dict[str, float]:
     `best_trivial` takes for each head the best trivial program on these very texts, which
     favours it: it is chosen and reported on the same documents.
     """
-    trivial = {text: scorer.ious(text).mean(0) for text in TRIVIAL}  # [head]
+    # [head] for each
+    trivial = {text: ious.mean(0) for text, ious in zip(TRIVIAL, scorer.ious(TRIVIAL), strict=True)}
     result = {text: float(values.mean()) for text, values in trivial.items()}
     result[BEST_TRIVIAL] = float(torch.stack(list(trivial.values())).amax(0).mean())
     for name, matrix in random_patterns(scorer.patterns.facts().visible).items():

@@ -1,0 +1,146 @@
+"""Sums of minima of many matrices with many others, compiled: the inner loop of scoring.
+
+Only visible cells are looked at.  Cells go by in blocks that stay in a core's caches, and in tiles
+of two predictions and four heads that stay in its registers.
+"""
+
+import os
+import time
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from interpreter.scores import iou_with_each
+
+COMPILED = os.environ.get("HEADSCRIPT_COMPILED", "1") != "0"
+"""`HEADSCRIPT_COMPILED=0` leaves everything to torch."""
+
+BLOCK = 1024
+"""Cells that are summed at a time; the sums of blocks are added up."""
+
+GROUP = 16
+"""Predictions of which a block stays in a core's cache while all heads go by."""
+
+PREDICTIONS, HEADS = 2, 4
+"""Matrices of a tile."""
+
+Array = NDArray[np.float32]
+REORDERED = {"reassoc", "nnan", "nsz"}
+"""Sums may be taken in any order, so that eight go on at once; the order is always the same."""
+
+
+class HeadIoU:
+    """IoU of any predictions with every head, on texts that are packed once."""
+
+    def __init__(self, real: Tensor, visible: Tensor) -> None:
+        """`real` is [text, head, query, key], `visible` [text, query, key] bool.
+
+        Rows sum to 1, or to 0 on padding.
+        """
+        self._real = real
+        self._compiled = COMPILED and real.device.type == "cpu"
+        if self._compiled:
+            self._heads = real.shape[1]
+            self._rows = visible.any(-1).sum(-1)
+            self._cells = _Cells(visible)
+            self._packed = self._cells.packed(real.transpose(0, 1), HEADS)
+
+    def ious(self, predicted: Tensor) -> Tensor:
+        """[prediction, text, head] float32 of [prediction, text, query, key]."""
+        if not self._compiled:
+            return torch.stack([iou_with_each(self._real, matrices) for matrices in predicted])
+        packed = self._cells.packed(predicted, PREDICTIONS)
+        overlap = overlaps(packed, self._packed)[:, : len(predicted), : self._heads].transpose(0, 1)
+        return overlap / (2 * self._rows[:, None] - overlap)
+
+
+class _Cells:
+    """Where the visible cells of a batch are."""
+
+    def __init__(self, visible: Tensor) -> None:
+        """`visible` is [text, query, key] bool."""
+        flat = visible.flatten(1)
+        self._counts = flat.sum(1)
+        # What stands past the cells of a text is read from one more cell, which is 0.
+        self._at = torch.full((len(flat), int(self._counts.max())), flat.shape[1])
+        for text, count in enumerate(self._counts.tolist()):
+            self._at[text, :count] = flat[text].nonzero()[:, 0]
+
+    def packed(self, matrices: Tensor, tile: int) -> Array:
+        """[text, matrix, cell] float32 of [matrix, text, query, key], 0 up to whole tiles."""
+        count, texts = matrices.shape[:2]
+        result = torch.zeros(texts, -(-count // tile) * tile, self._at.shape[1])
+        for text in range(texts):
+            flat = nn.functional.pad(matrices[:, text].reshape(count, -1), (0, 1))
+            torch.index_select(flat, 1, self._at[text], out=result[text, :count])
+        found: Array = result.numpy()
+        return found
+
+
+def overlaps(predicted: Array, real: Array) -> Tensor:
+    """[text, prediction, head] float32: sums of minima of matrices packed in whole tiles."""
+    result = np.zeros((len(real), predicted.shape[1], real.shape[1]), dtype=np.float32)
+    _overlaps(predicted, real, result)
+    return torch.from_numpy(result)
+
+
+@numba.njit(fastmath=REORDERED, inline="always")
+def _tile(p: Array, r: Array, a: int, b: int, low: int, high: int, sums: Array) -> None:
+    s00 = s01 = s02 = s03 = np.float32(0)
+    s10 = s11 = s12 = s13 = np.float32(0)
+    for c in range(low, high):
+        x0, x1 = p[a, c], p[a + 1, c]
+        y0, y1, y2, y3 = r[b, c], r[b + 1, c], r[b + 2, c], r[b + 3, c]
+        s00 += min(x0, y0)
+        s01 += min(x0, y1)
+        s02 += min(x0, y2)
+        s03 += min(x0, y3)
+        s10 += min(x1, y0)
+        s11 += min(x1, y1)
+        s12 += min(x1, y2)
+        s13 += min(x1, y3)
+    sums[a, b] += s00
+    sums[a, b + 1] += s01
+    sums[a, b + 2] += s02
+    sums[a, b + 3] += s03
+    sums[a + 1, b] += s10
+    sums[a + 1, b + 1] += s11
+    sums[a + 1, b + 2] += s12
+    sums[a + 1, b + 3] += s13
+
+
+@numba.njit(fastmath=REORDERED, parallel=True, cache=True)
+def _overlaps(predicted: Array, real: Array, result: Array) -> None:
+    texts, count, cells = predicted.shape
+    groups = -(-count // GROUP)
+    for task in numba.prange(texts * groups):
+        text, first = task // groups, GROUP * (task % groups)
+        p, r, sums = predicted[text], real[text], result[text]
+        for low in range(0, cells, BLOCK):
+            high = min(low + BLOCK, cells)
+            for b in range(0, len(r), HEADS):
+                for a in range(first, min(first + GROUP, count), PREDICTIONS):
+                    _tile(p, r, a, b, low, high, sums)
+
+
+def overlap_limit(repeats: int = 200_000) -> float:
+    """Minima added a second on all cores, of one tile that stays in each core's first cache."""
+    workers = int(numba.get_num_threads())
+    tile = np.ones((workers, PREDICTIONS, BLOCK // 2), dtype=np.float32)
+    heads = np.ones((workers, HEADS, BLOCK // 2), dtype=np.float32)
+    sums = np.zeros((workers, PREDICTIONS, HEADS), dtype=np.float32)
+    _repeated(tile, heads, sums, 1)
+    started = time.perf_counter()
+    _repeated(tile, heads, sums, repeats)
+    seconds = time.perf_counter() - started
+    return workers * repeats * HEADS * PREDICTIONS * (BLOCK // 2) / seconds
+
+
+@numba.njit(fastmath=REORDERED, parallel=True, cache=True)
+def _repeated(predicted: Array, real: Array, sums: Array, repeats: int) -> None:
+    for worker in numba.prange(len(real)):
+        for _ in range(repeats):
+            _tile(predicted[worker], real[worker], 0, 0, 0, real.shape[2], sums[worker])
