@@ -4,6 +4,7 @@ import json
 import resource
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
     from interpreter.models import LoadedModel
 
 MAX_TOKENS = 96
+SHIPPED = Path(__file__).parent / "libraries" / "smollm2-135m.jsonl"
 HEADS = 270
 """As many as SmolLM2-135M has."""
-REFERENCE_PROGRAMS = 4
+TEXTS_AT_ONCE = 16
+"""What programs share is kept for so many texts at a time."""
+REFERENCE_PROGRAMS = 8
 """Programs that the reference evaluator, a double loop in Python, runs on one text."""
 
 
@@ -29,8 +33,9 @@ REFERENCE_PROGRAMS = 4
 def bench(quick: bool, as_json: bool) -> None:
     """Measure evaluation, scoring and grammar masks on this machine.
 
-    Programs are drawn from the grammar, the texts are the project's own, cut to 96 tokens of
-    SmolLM2; the patterns that are scored are random. Nothing else should run meanwhile.
+    Programs are those of the shipped library of SmolLM2 and mutants of them, the texts are the
+    project's own, cut to 96 tokens of SmolLM2; the patterns that are scored are random. Nothing
+    else should run meanwhile.
 
     \b
     JSON: {"sizes": {"programs", "texts", "tokens", "heads", "masks", "threads"},
@@ -44,11 +49,11 @@ def bench(quick: bool, as_json: bool) -> None:
     from interpreter.texts import OWN_CORPUS, load_texts
     from interpreter.tokens import read_tokens
 
-    texts, count = (12, 150) if quick else (60, 1000)
+    texts, count = (16, 300) if quick else (60, 1000)
     loaded = load_model("smollm2-135m")
     documents = load_texts(OWN_CORPUS, texts).documents
     tokens = read_tokens(documents, loaded.tokenizer, load_spacy(), MAX_TOKENS)
-    programs = drawn(count, tokens)
+    programs = library_programs(count, tokens)
     result: dict[str, Any] = {
         "sizes": {
             "programs": count,
@@ -77,16 +82,25 @@ def bench(quick: bool, as_json: bool) -> None:
         click.echo(f"{name:32} {value:>18,}")
 
 
-def drawn(count: int, tokens: Sequence[Sequence["Token"]]) -> list["Node"]:
-    """Canonical programs, all different, drawn from the grammar with a fixed seed."""
+def library_programs(count: int, tokens: Sequence[Sequence["Token"]]) -> list["Node"]:
+    """Canonical programs, all different: the shipped ones, then mutants with a fixed seed."""
     from grammar.canonical import canonical
+    from grammar.parser import parse_or_raise
+    from synth.library import Library
+    from synth.mutation import crossed, mutated
     from synth.probabilistic_grammar import Sampler, prior
     from synth.vocabulary import frequent_words
 
-    sampler = Sampler(prior(causal=True, words=frequent_words(tokens)), Random(0))
-    found: dict[Node, None] = {}
+    with Library.open(SHIPPED) as library:
+        texts = sorted({choice.text for choice in library.choices("smollm2-135m", "iou")})
+    shipped = [parse_or_raise(text) for text in texts]
+    random = Random(0)
+    sampler = Sampler(prior(causal=True, words=frequent_words(tokens)), random)
+    found = dict.fromkeys(random.sample(shipped, min(count, len(shipped))))
     while len(found) < count:
-        found.setdefault(canonical(sampler.program()))
+        program, mate = random.sample(shipped, 2)
+        child = crossed(program, mate, random) if random.random() < 0.5 else program
+        found.setdefault(canonical(mutated(child, sampler, random)))
     return list(found)
 
 
@@ -96,12 +110,15 @@ def evaluation(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) 
     from interpreter.facts import make_facts
     from interpreter.reference import Reference
 
-    facts = make_facts(tokens, causal=True)
+    starts = range(0, len(tokens), TEXTS_AT_ONCE)
+    parts = [make_facts(tokens[start : start + TEXTS_AT_ONCE], causal=True) for start in starts]
+    Evaluator(parts[0]).matrices(programs[0])  # compiles
 
     def evaluate() -> None:
-        evaluator = Evaluator(facts)
-        for program in programs:
-            evaluator.matrices(program)
+        for facts in parts:
+            evaluator = Evaluator(facts)
+            for program in programs:
+                evaluator.matrices(program)
 
     def refer() -> None:
         reference = Reference(tokens[0], causal=True)

@@ -9,6 +9,8 @@ from torch import Tensor
 from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
 from interpreter.facts import Facts
+from interpreter.mixing import Mixer
+from interpreter.overlap import COMPILED
 
 
 class Evaluator:
@@ -24,11 +26,19 @@ class Evaluator:
         self._shares: dict[Node, Tensor] = {}
         self.sink = torch.zeros_like(facts.visible, dtype=torch.float32)
         self.sink[:, :, 0] = 1.0
+        # Where nothing is compiled, torch mixes.
+        on_cpu = facts.visible.device.type == "cpu"
+        self._mixer = Mixer(facts, self.weights) if COMPILED and on_cpu else None
         self.sink *= facts.at_query(facts.real)[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
         """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
         *guarded, last = program.children
+        if self._mixer is not None:
+            rule_of = torch.full(self.sink.shape[:2], len(guarded), dtype=torch.uint8)
+            for number in reversed(range(len(guarded))):
+                rule_of[self.guard(guarded[number].children[0])] = number
+            return self._mixer.matrices(program, rule_of)
         result = self._mixture(last)
         for rule in reversed(guarded):
             condition, mixture = rule.children

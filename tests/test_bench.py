@@ -1,6 +1,6 @@
 """What `headscript bench` measures is there, and belongs together."""
 
-from experiments.bench_command import drawn, evaluation, scoring
+from experiments.bench_command import evaluation, library_programs, scoring
 from grammar.canonical import canonical
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
@@ -9,10 +9,10 @@ from tests.tiny_models import tokenizer
 
 def test_measures(tagger) -> None:
     tokens = read_tokens(load_texts("stories").documents[:2], tokenizer(), tagger, 24)
-    programs = drawn(6, tokens)
+    programs = library_programs(6, tokens)
     assert len(set(programs)) == 6
     assert [canonical(program) for program in programs] == programs
-    assert drawn(6, tokens) == programs
+    assert library_programs(6, tokens) == programs
     speed = evaluation(programs, tokens)
     assert speed["evaluate_speedup"] > 1
     rates = scoring(programs[:2], tokens)

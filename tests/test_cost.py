@@ -1,8 +1,8 @@
-"""The static cost bound against the operations that the evaluator really does."""
+"""The static cost bound against the operations that the evaluator does where torch does all."""
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experiments.worst_case import candidates
@@ -13,6 +13,7 @@ from grammar.parser import parse, parse_or_raise
 from grammar.primitives import PRIMITIVES, Primitive
 from grammar.token_facts import Token
 from grammar.tree import Node
+from interpreter import evaluate
 from interpreter.cost import check_cost, program_cost
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
@@ -44,6 +45,11 @@ TOKENS = [
 FACTS = make_facts([TOKENS], causal=True)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "COMPILED", False)
+
+
 class CountPasses(TorchDispatchMode):
     """Counts the operations that write a whole [query, key] matrix."""
 
@@ -67,7 +73,9 @@ def passes_bound(text: str) -> int:
     return program_cost(parse_or_raise(text), 1)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(programs())
 def test_no_program_does_more_than_its_cost(program: Node) -> None:
     assert passes_done(program) <= program_cost(program, 1)

@@ -1,5 +1,7 @@
 """The vectorised evaluator against the reference that defines the language."""
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES, Primitive
 from grammar.token_facts import Token
 from grammar.tree import Node
+from interpreter import evaluate
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.reference import Reference
@@ -21,7 +24,13 @@ def reference_matrix(program: Node, tokens: list[Token], causal: bool) -> torch.
 
 
 def vectorised(program: Node, batch: list[list[Token]], causal: bool) -> torch.Tensor:
-    return Evaluator(make_facts(batch, causal=causal)).matrices(program)
+    """The compiled evaluator's matrices, which are those that torch alone computes."""
+    facts = make_facts(batch, causal=causal)
+    compiled = Evaluator(facts).matrices(program)
+    with patch.object(evaluate, "COMPILED", False):
+        plain = Evaluator(facts).matrices(program)
+    torch.testing.assert_close(compiled, plain, atol=2e-6, rtol=1e-5)
+    return compiled
 
 
 @pytest.mark.parametrize("primitive", PRIMITIVES.values(), ids=lambda p: p.name)
