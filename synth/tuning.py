@@ -62,6 +62,7 @@ class Tuner:
         chosen = examples(loaded, texts, max_tokens)
         self._batches = batches(loaded, chosen, len(order), TEXTS_AT_ONCE)
         self._known: dict[int, _Read] = {}
+        self._originals: dict[int, Tensor] = {}
 
     def divergences(self, programs: Mapping[Head, Node]) -> list[float]:
         """Nats a token between original and changed model, for each of `SHARES`."""
@@ -69,7 +70,7 @@ class Tuner:
         constants = {head: Constants(tree) for head, tree in programs.items()}
         with torch.no_grad():
             for number in range(len(self._batches)):
-                original = torch.log_softmax(self._batches[number].logits(), -1)
+                original = self._original(number)
                 asked += len(original)
                 patterns = self._patterns(number, constants, self._order)
                 for i, share in enumerate(SHARES):
@@ -92,8 +93,7 @@ class Tuner:
             at = (number * STEPS + step) % len(self._batches)
             # Every batch meets every share: their numbers have no common rhythm.
             share = SHARES[(step + at) % len(SHARES)]
-            with torch.no_grad():
-                original = torch.log_softmax(self._batches[at].logits(), -1)
+            original = self._original(at)
             patterns = self._patterns(at, constants, self._first(share))
             optimizer.zero_grad()
             loss = self._divergence(at, original, patterns) / len(original)
@@ -104,6 +104,16 @@ class Tuner:
 
     def _first(self, share: float) -> Sequence[Head]:
         return self._order[: max(1, round(share * len(self._order)))]
+
+    def _original(self, number: int) -> Tensor:
+        """[token, vocabulary] float32: what the model itself predicts, in logarithms."""
+        if number not in self._originals:
+            with torch.no_grad():
+                # Halves keep the memory down; they are exact to a thousandth of a nat.
+                self._originals[number] = torch.log_softmax(
+                    self._batches[number].logits(), -1
+                ).bfloat16()
+        return self._originals[number].float()
 
     def _patterns(
         self, number: int, constants: Mapping[Head, Constants], heads: Sequence[Head]
