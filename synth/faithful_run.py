@@ -168,8 +168,14 @@ def _grown(
         )
         with progress_bar() as bar:
             for head in bar.track(left, description="Growing by output error"):
-                _record(library, run, head, "output error", 0, grower.grow(head), programs[head])
+                grown = grower.grow(head, _terms(programs[head]))
+                _record(library, run, head, "output error", 0, grown, programs[head])
     return {head: _recorded(library, run, head, "output error", 0) for head in programs}
+
+
+def _terms(program: Node) -> list[Node]:
+    """The selections and scores of a program, each once."""
+    return list(dict.fromkeys(p.children[0] for p in program.walk() if p.op == "part"))
 
 
 def _better(

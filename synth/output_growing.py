@@ -22,7 +22,7 @@ from synth.vocabulary import term
 KINDS = ("newline", "stop", "punctuation", "content")
 """Kinds of query tokens that may have a mixture of their own; the first that holds counts."""
 
-WORTH = 0.002
+WORTH = 0.001
 """What a part, or a rule, must take off the error, as a share of all that the head writes."""
 
 PLAINNESS = 1e-4
@@ -52,7 +52,7 @@ class OutputGrower:
             shares = rows.placed(evaluator.shares(node))
             found.setdefault(hash(shares.numpy().tobytes()), (node, shares))
         self._pool = [node for node, _ in found.values()]
-        self._sizes = torch.tensor([float(node.size) for node in self._pool])
+        self._evaluator, self._rows = evaluator, rows
         # [text, term, query, key]: one product with a head's values gives what each would write.
         self._shares = torch.stack([shares for _, shares in found.values()], dim=1)
         self._conditions = [term(kind) for kind in KINDS] if richness.guards else []
@@ -60,19 +60,24 @@ class OutputGrower:
         for number, condition in reversed(list(enumerate(self._conditions))):
             self._kinds[rows.at_queries(evaluator.guard(condition))] = number
 
-    def grow(self, head: Head) -> Node:
-        """The canonical program with rounded weights."""
+    def grow(self, head: Head, more: Sequence[Node] = ()) -> Node:
+        """The canonical program with rounded weights, from the pool and some terms more."""
         index = self._patterns.heads.index(head)
         values = self._patterns.values[:, index]
         real = self._patterns.attention[:, index] @ values
         # Texts count alike, as they do in the score.
         scale = real.square().sum((1, 2), keepdim=True).clamp_min(1e-12).rsqrt()
-        texts, terms, n, _ = self._shares.shape
-        written = (self._shares.reshape(texts, terms * n, n) @ (values * scale)).view(
-            texts, terms, n, -1
+        nodes = [*self._pool, *(node for node in more if node not in self._pool)]
+        alone = [
+            self._rows.placed(self._evaluator.fresh_shares(n)) for n in nodes[len(self._pool) :]
+        ]
+        shares = torch.stack(alone, dim=1) if alone else self._shares[:, :0]
+        written = torch.cat(
+            [_written(self._shares, values * scale), _written(shares, values * scale)], dim=1
         )
         target = real * scale
-        solve = self._solver(written.transpose(0, 1), target)
+        texts = len(target)
+        solve = self._solver(nodes, written.transpose(0, 1), target)
         everything = torch.ones_like(self._kinds, dtype=torch.bool)
         whole = solve(everything)
         rules: list[tuple[Node, _Mixture]] = []
@@ -86,21 +91,19 @@ class OutputGrower:
                 rules.append((condition, own))
                 rest = rest & ~here
         last = solve(rest) if rules else whole
-        children = [Node("when", condition, self._mixture(m)) for condition, m in rules]
-        return canonical(Node("program", *children, self._mixture(last)))
+        children = [Node("when", condition, _mixture(nodes, m)) for condition, m in rules]
+        return canonical(Node("program", *children, _mixture(nodes, last)))
 
-    def _mixture(self, mixture: "_Mixture") -> Node:
-        percent = [max(1, min(limits.MAX_NUMBER, round(100 * w))) for w in mixture.weights]
-        parts = zip(percent, mixture.chosen, strict=True)
-        return Node("mixture", *(Node("part", weight, self._pool[k]) for weight, k in parts))
-
-    def _solver(self, written: Tensor, target: Tensor) -> Callable[[Tensor], "_Mixture"]:
+    def _solver(
+        self, nodes: Sequence[Node], written: Tensor, target: Tensor
+    ) -> Callable[[Tensor], "_Mixture"]:
         """Solves on some of the queries, [text, query] bool."""
+        sizes = torch.tensor([float(node.size) for node in nodes])
 
         def solve(queries: Tensor) -> _Mixture:
             features = written[:, queries].flatten(1)
             chosen, weights = _greedy(
-                features, target[queries].flatten(), self._sizes, self._richness.parts
+                features, target[queries].flatten(), sizes, self._richness.parts
             )
             return _Mixture(chosen, weights, written, target)
 
@@ -118,6 +121,18 @@ class _Mixture:
         weights = torch.tensor(self.weights)
         parts = self.written[self.chosen][:, queries]
         return float((torch.tensordot(weights, parts, 1) - self.target[queries]).square().sum())
+
+
+def _mixture(nodes: Sequence[Node], mixture: _Mixture) -> Node:
+    percent = [max(1, min(limits.MAX_NUMBER, round(100 * w))) for w in mixture.weights]
+    parts = zip(percent, mixture.chosen, strict=True)
+    return Node("mixture", *(Node("part", weight, nodes[k]) for weight, k in parts))
+
+
+def _written(shares: Tensor, values: Tensor) -> Tensor:
+    """[text, term, query, size] of [text, term, query, key] and [text, key, size]."""
+    texts, terms, n, _ = shares.shape
+    return (shares.reshape(texts, terms * n, n) @ values).view(texts, terms, n, values.shape[-1])
 
 
 def _greedy(

@@ -18,7 +18,7 @@ from synth.library_command import library_option
 @click.option(
     "--documents",
     type=click.IntRange(1),
-    default=24,
+    default=40,
     show_default=True,
     help="At most so many train documents are grown and tuned on.",
 )

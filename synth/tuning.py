@@ -26,11 +26,14 @@ from interpreter.texts import Texts
 from synth.constants import Constants, Features
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
+STEP_SHARES = (0.1, 0.25, 0.5, 1.0, 0.5, 1.0)
+"""Large shares come more often: most heads are in them alone."""
+
 TEXTS_AT_ONCE = 2
 STEPS = 40
 """Of one round; each is a pass forwards and backwards."""
 
-LEARNING_RATE = 0.05
+LEARNING_RATE = 0.1
 SMALLEST = 1e-6
 """Nats a token; a divergence below is rounding."""
 
@@ -92,7 +95,7 @@ class Tuner:
                 group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
             at = (number * STEPS + step) % len(self._batches)
             # Every batch meets every share: their numbers have no common rhythm.
-            share = SHARES[(step + at) % len(SHARES)]
+            share = STEP_SHARES[(step + at) % len(STEP_SHARES)]
             original = self._original(at)
             patterns = self._patterns(at, constants, self._first(share))
             optimizer.zero_grad()
