@@ -148,6 +148,7 @@ def _greedy(
     price = PLAINNESS * whole * sizes
     chosen = [int((norms - 2 * with_target + price).argmin())]
     weights = torch.ones(1)
+    tried = set(chosen)
     while len(chosen) < most:
         mixed = weights @ features[chosen]
         with_mixed, squared = features @ mixed, mixed.square().sum()
@@ -156,8 +157,10 @@ def _greedy(
         step = (downhill / steepness).clamp(0, 1)
         gains = step * (2 * downhill - step * steepness) - price
         best = int(gains.argmax())
-        if best in chosen or float(gains[best]) < WORTH * whole:
+        # What was tried and dropped would be dropped again, for ever.
+        if best in tried or float(gains[best]) < WORTH * whole:
             break
+        tried.add(best)
         chosen.append(best)
         chosen, weights = _on_simplex(chosen, features, with_target)
     return chosen, weights.tolist()

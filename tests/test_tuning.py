@@ -16,7 +16,7 @@ from interpreter.rows import FactsOf, rows_for
 from interpreter.scores import output_error
 from interpreter.texts import Texts, load_texts
 from interpreter.tokens import encode, tag
-from synth.output_growing import OutputGrower, Richness
+from synth.output_growing import OutputGrower, Richness, _greedy
 from synth.tuning import SHARES, Tuner
 from synth.vocabulary import said
 from tests.replacing import PROGRAMS
@@ -80,3 +80,10 @@ def test_divergence_falls_and_going_on_is_the_same_as_not_stopping(
     again = tuner("llama", order)
     stored = {head: parse_or_raise(to_text(program)) for head, program in first.items()}
     assert again.tuned(stored, 1, lambda: None) == second
+
+
+def test_a_part_that_is_dropped_again_ends_the_growth() -> None:
+    """It takes much off the error with a weight that is too small to keep."""
+    features = torch.tensor([[10.0, 0.0], [10.0, 1000.0]])
+    chosen, weights = _greedy(features, torch.tensor([10.0, 2.0]), torch.zeros(2), 4)
+    assert (chosen, weights) == ([0], [1.0])
