@@ -1,5 +1,7 @@
 """What replaced models find likely is what the models say, run one by one."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -34,19 +36,16 @@ def test_likelihoods_are_those_of_each_replaced_model(family: str) -> None:
     questions = asked(loaded.tokenizer)
     found = ReplacedModels(loaded, TREES, ORDER, COUNTS).likelihoods(questions)
     for count, row in zip(COUNTS, found, strict=True):
-        for question, (likelihood, greedy) in zip(questions, row, strict=True):
-            ids = torch.tensor([[*question.context, *question.following]])
-            with torch.no_grad():
-                if count:
-                    with replaced(loaded, {head: PROGRAMS[head] for head in ORDER[:count]}):
-                        logits = loaded.model(ids).logits[0]
-                else:
-                    logits = loaded.model(ids).logits[0]
-            chances = torch.log_softmax(logits.double(), -1)[len(question.context) - 1 : -1]
-            following = torch.tensor(question.following)
-            expected = float(chances.gather(1, following[:, None]).sum())
-            assert likelihood == pytest.approx(expected, rel=1e-3)
-            assert greedy == bool((chances.argmax(-1) == following).all())
+        heads = {head: PROGRAMS[head] for head in ORDER[:count]}
+        with torch.no_grad(), replaced(loaded, heads) if heads else nullcontext():
+            for question, (likelihood, greedy) in zip(questions, row, strict=True):
+                ids = torch.tensor([[*question.context, *question.following]])
+                chances = torch.log_softmax(loaded.model(ids).logits[0].double(), -1)
+                chances = chances[len(question.context) - 1 : -1]
+                following = torch.tensor(question.following)
+                expected = float(chances.gather(1, following[:, None]).sum())
+                assert likelihood == pytest.approx(expected, rel=1e-3)
+                assert greedy == bool((chances.argmax(-1) == following).all())
     assert len({row[0][0] for row in found}) == len(COUNTS)
 
 
