@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from grammar.errors import InputError
-from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.parser import parse_or_raise
 from grammar.tree import Node
 from interpreter.attention import handled
@@ -63,8 +62,6 @@ def measure_replacement(question: Question) -> dict[str, Any]:
         choices = stored or most_faithful(library, question.model)
         seen = {run.texts_sha256 for run in library.runs()}
     texts, order_texts = reported_and_ordering(question.texts, question.order_texts, seen)
-    if question.max_tokens > MAX_SEQUENCE_TOKENS:
-        raise InputError(f"--max-tokens: programs read at most {MAX_SEQUENCE_TOKENS:,}")
     loaded = load_model(question.model)
     check_texts(loaded, texts, question.max_tokens)
     trees = replaceable(question.library, choices, loaded, question.max_tokens)
