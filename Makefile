@@ -59,6 +59,29 @@ fuzz: .venv/installed-test
 	$(BIN)/python -m tests.fuzz library --count $$(($(FUZZ) / 10))
 	$(BIN)/python -m tests.fuzz_coverage --count $(FUZZ)
 
+# Heads replaced by programs, measured on the library LIBRARY: `make question-answering
+# QUESTIONS="arc.jsonl piqa.jsonl"` for files of questions (or TASKS="piqa sciq", from the hub),
+# `make replacement-curve TEXTS=FILE` and `make story`.  The numbers go to experiments/results.
+.PHONY: question-answering replacement-curve story
+LIBRARY = experiments/libraries/smollm2-135m.jsonl
+MODEL = smollm2-135m
+REPLACED = --library $(LIBRARY) --model $(MODEL)
+QUESTIONS =
+TASKS =
+
+question-answering: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[qa]"
+	$(BIN)/python -m experiments.question_answering $(REPLACED) \
+		$(addprefix --items ,$(QUESTIONS)) $(addprefix --tasks ,$(TASKS))
+
+replacement-curve: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[plots]"
+	$(BIN)/python -m experiments.replacement_curve $(REPLACED) --texts $(TEXTS) --plot
+	$(BIN)/python -m experiments.head_damage $(REPLACED) --texts $(TEXTS) --plot
+
+story: .venv/installed
+	$(BIN)/python -m experiments.stories $(REPLACED)
+
 # A vLLM server on the CPU for `--proposer vllm:http://127.0.0.1:$(VLLM_PORT)`, in an environment of
 # its own; it runs until it is interrupted.  Without VLLM_CPU_KVCACHE_SPACE (GiB) it may not start.
 VLLM_MODEL = smollm2-135m

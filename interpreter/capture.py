@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from grammar.errors import InputError
+from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.token_facts import Token
 from interpreter.attention import handled, output_projection, projected_values
 from interpreter.facts import Facts, make_facts
@@ -56,7 +57,9 @@ class Captured:
 
 
 def check_texts(loaded: LoadedModel, texts: Texts, max_tokens: int) -> None:
-    """InputError where a text has one token, or `max_tokens` is more than the model can take."""
+    """InputError where a text has one token, or `max_tokens` is more than can be read."""
+    if max_tokens > MAX_SEQUENCE_TOKENS:
+        raise InputError(f"--max-tokens: programs read at most {MAX_SEQUENCE_TOKENS:,}")
     if max_tokens > loaded.max_tokens:
         raise InputError(
             f"{max_tokens} tokens: {loaded.name} takes at most {loaded.max_tokens}; "

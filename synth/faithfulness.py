@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from grammar.errors import InputError
-from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.parser import parse_or_raise
 from grammar.tree import Node
 from interpreter.attention import handled
@@ -44,8 +43,7 @@ class Question:
     fractions: tuple[float, ...]
     order: str
     order_texts: str | None
-    """Where the order comes from; None: the texts that the library was made from, if they are
-    those of the question, else the project's own."""
+    """Where the order comes from; None: see `reported_and_ordering`."""
     choice: str | None
     """None: of each head the most faithful that the library has."""
     max_tokens: int
@@ -63,9 +61,7 @@ def measure_replacement(question: Question) -> dict[str, Any]:
         stored = stored_choices(library, question.model, name) if name else None
         choices = stored or most_faithful(library, question.model)
         seen = {run.texts_sha256 for run in library.runs()}
-    texts, order_texts = _texts(question, seen)
-    if question.max_tokens > MAX_SEQUENCE_TOKENS:
-        raise InputError(f"--max-tokens: programs read at most {MAX_SEQUENCE_TOKENS:,}")
+    texts, order_texts = reported_and_ordering(question.texts, question.order_texts, seen)
     loaded = load_model(question.model)
     check_texts(loaded, texts, question.max_tokens)
     trees = replaceable(question.library, choices, loaded, question.max_tokens)
@@ -94,10 +90,17 @@ def measure_replacement(question: Question) -> dict[str, Any]:
     }
 
 
-def _texts(question: Question, seen: set[str]) -> tuple[Texts, Texts]:
-    """The documents that are reported on, and others, which the order is made from."""
-    texts = load_texts(question.texts)
-    source = question.order_texts or (question.texts if texts.sha256 in seen else OWN_CORPUS)
+def reported_and_ordering(
+    name: str, order_name: str | None, seen: Collection[str]
+) -> tuple[Texts, Texts]:
+    """The documents that are reported on, and others, which the order is made from.
+
+    `seen` are checksums of the texts that the programs were made from: of those only the test
+    documents are reported on.  Without a name for the order's texts they are the same, if the
+    programs were made from them, else the project's own.
+    """
+    texts = load_texts(name)
+    source = order_name or (name if texts.sha256 in seen else OWN_CORPUS)
     order_texts = load_texts(source)
     if texts.sha256 in {*seen, order_texts.sha256}:
         texts = texts.split()["test"]

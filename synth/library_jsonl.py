@@ -18,6 +18,9 @@ from synth.library_records import Record, add_records, of_choices, records
 MAX_LINE_BYTES = MAX_VALUE_BYTES
 """A longer line is refused before it is read."""
 
+ONE_CHOICE = ("model", "model_revision", "layer", "head", "choice")
+"""A library has one choice for each."""
+
 
 def lines(database: Database, *, chosen: bool) -> Iterator[str]:
     """The lines of an export, each with its end of line; the same for the same content.
@@ -45,6 +48,7 @@ def read_export(path: Path) -> Iterator[tuple[str, Record]]:
     try:
         with open(path, "rb") as file:
             number, count, first = 0, None, True
+            heads: set[str] = set()
             while line := file.readline(MAX_LINE_BYTES + 1):
                 number += 1
                 place = f"{path}:{number}"
@@ -62,11 +66,25 @@ def read_export(path: Path) -> Iterator[tuple[str, Record]]:
                             f"{record.get('records')!r:.20}: restore it from a copy"
                         )
                 else:
+                    _check_once(record, heads, place)
                     yield place, record
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     if count is None:
         raise InputError(f"{path} is cut off after line {number}: restore it from a copy")
+
+
+def _check_once(record: Record, heads: set[str], place: str) -> None:
+    """InputError for a second choice of one kind for a head: which of them is meant?"""
+    if record.get("kind") != "choice":
+        return
+    head = json.dumps([record.get(name) for name in ONE_CHOICE])
+    if head in heads:
+        raise InputError(
+            f"{place}: a second choice {record.get('choice')!r:.40} for layer "
+            f"{record.get('layer')!r:.20}, head {record.get('head')!r:.20}: leave one of them out"
+        )
+    heads.add(head)
 
 
 def _check_header(record: Record, path: Path) -> None:

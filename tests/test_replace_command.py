@@ -242,6 +242,38 @@ def test_bad_input(library: Path, model: Path, texts: Path, tmp_path: Path) -> N
     assert "was made for revision ffff" in refusal(*command(library, model, texts))
 
 
+def test_a_head_twice_is_refused(library: Path, model: Path, texts: Path) -> None:
+    exported = library.with_suffix(".jsonl")
+    words = ["library", "export", "--library", str(library), "-o", str(exported)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    lines = exported.read_text().splitlines()
+    last = json.loads(lines[-1])
+    choice = next(line for line in lines if json.loads(line)["kind"] == "choice")
+    last["records"] += 1
+    exported.write_text("\n".join([*lines[:-1], choice, json.dumps(last)]) + "\n")
+    told = refusal(*command(exported, model, texts))
+    assert "a second choice 'iou' for layer 0, head 0: leave one of them out" in told
+
+
+def test_a_head_that_the_model_lacks_is_refused(library: Path, model: Path, texts: Path) -> None:
+    change(library, "UPDATE choices SET head = 7 WHERE layer = 1 AND head = 3")
+    assert "L1H7, which" in refusal(*command(library, model, texts))
+
+
+def test_weights_in_half_precision(model: Path, texts: Path, tmp_path: Path) -> None:
+    loaded = load_model(str(model))
+    half = tmp_path / "half"
+    loaded.model.bfloat16().save_pretrained(half)
+    loaded.tokenizer.save_pretrained(half)
+    library = library_for(tmp_path / "half.sqlite", half, PROGRAMS)
+    options = ("--fractions", "1", "--order", "iou")
+    found = answer(*command(library, half, texts, *options))
+    # They are computed with in float32, so that a head's own pattern changes nothing.
+    assert abs(found["controls"]["own_pattern_increase_percent"]) < 0.01
+    expected, _ = perplexity(half, STORIES[:6], PROGRAMS)
+    assert found["curve"][0]["perplexity"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_a_program_that_is_none_is_refused(library: Path, model: Path, texts: Path) -> None:
     change(library, f"INSERT INTO programs VALUES ('{content_hash('frist')}', 'frist', 'now')")
     change(

@@ -24,6 +24,7 @@ from interpreter.saved_replacement import load_replaced, save_replaced
 from interpreter.substitution import substituted
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
+from tests.replacing import model_folder
 from tests.tiny_models import FAMILIES, HEADS, LAYERS, tiny
 
 pytestmark = pytest.mark.usefixtures("tagger")
@@ -237,6 +238,27 @@ def test_half_precision_and_fused_attention() -> None:
         half = run(loaded, ids, mask)
     assert half.dtype == torch.bfloat16
     assert (half.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_a_model_loaded_with_fused_attention(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "llama")
+    eager, fused = (load_model(str(folder), attention=name) for name in ("eager", "sdpa"))
+    ids, mask = batch_of(eager, STORIES[:2], 30)
+    with replaced(eager, PROGRAMS):
+        expected = run(eager, ids, mask)
+    with replaced(fused, PROGRAMS):
+        torch.testing.assert_close(run(fused, ids, mask), expected, rtol=1e-5, atol=1e-5)
+    assert fused.model.config._attn_implementation == "sdpa"
+
+
+def test_a_model_whose_attention_is_fixed_is_refused(monkeypatch) -> None:
+    loaded = tiny("llama")
+    monkeypatch.setattr(loaded.model, "set_attn_implementation", lambda name: None)
+    with (
+        pytest.raises(InputError, match="does not let its attention implementation be chosen"),
+        replaced(loaded, PROGRAMS),
+    ):
+        pass
 
 
 def test_special_tokens_are_no_words() -> None:

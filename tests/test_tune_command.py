@@ -1,6 +1,8 @@
 """`headscript tune`: choices of their own in the library, the same where a run was cut off."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,31 @@ def test_a_model_that_predicts_nothing_has_no_tuned_choice(tmp_path: Path, texts
     grown = [text for head, text in kept["output_error"].items() if text != kept["iou"][head]]
     assert grown
     assert not any("when" in text or text.count(" + ") > 1 for text in grown)
+
+
+def refusal(library: Path, model: Path, texts: Path | str, *more: str) -> str:
+    named = ["--library", str(library), "--model", str(model), "--texts", str(texts)]
+    result = CliRunner().invoke(main, ["tune", *named, *more])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_bad_input(model: Path, texts: Path, tmp_path: Path) -> None:
+    library = library_for(tmp_path / "l.sqlite", model, PROGRAMS)
+    before = choices(library)
+    other = model_folder(tmp_path / "gpt2", "gpt2")
+    assert "has no choice 'iou'" in refusal(library, other, texts)
+    assert "read at most 2,048" in refusal(library, model, texts, "--max-tokens", "2049")
+    assert "takes at most 128" in refusal(library, model, texts, "--max-tokens", "129")
+    assert "does not exist" in refusal(tmp_path / "none.sqlite", model, texts)
+    few = tmp_path / "few.txt"
+    few.write_text("Once upon a time.")
+    assert "too few to split" in refusal(library, model, few)
+    assert choices(library) == before
+    with closing(sqlite3.connect(library)) as connection, connection:
+        connection.execute("UPDATE choices SET model_revision = 'ffff'")
+    told = refusal(library, model, texts)
+    assert "was made for revision ffff" in told
+    assert "explain another model" in told

@@ -1,0 +1,275 @@
+"""Perplexity against the share of heads replaced: by which programs, in which order.
+
+    python -m experiments.replacement_curve --library heads.sqlite --texts my.jsonl --plot
+
+Beside the library's choices stand trivial programs (the first token; of each head the best one that
+needs no synthesis) and the most faithful choice's own programs, each in another head's place.
+"""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from experiments.results import FOLDER, write
+from experiments.stand_ins import StandIns, count_of, stand_ins, texts_seen
+from experiments.tables import Block, table
+from grammar.errors import InputError
+from grammar.parser import parse_or_raise
+from interpreter.capture import Head, capture, check_texts
+from interpreter.evaluate import Evaluator
+from interpreter.likelihood import Batch, batches, examples
+from interpreter.models import LoadedModel, load_model, load_spacy
+from interpreter.progress import progress_bar
+from interpreter.scores import iou, output_error
+from interpreter.substitution import substituted
+from interpreter.texts import Texts
+from synth.chosen import MOST_FAITHFUL
+from synth.faithfulness import FIRST_TOKEN, Losses, reported_and_ordering
+from synth.library import Library
+from synth.ordering import order_heads
+from synth.replace_command import parse_fractions
+from synth.summary import TRIVIAL
+
+CLAIM = (
+    "Perplexity rises with the share of heads replaced, and by how much depends on what the "
+    "programs were fitted to and on the order."
+)
+CURVE_ORDERS = ("damage", "output-error", "iou")
+SHARES = "0.05,0.1,0.25,0.5,0.75,1"
+
+Series = tuple[str, str]
+"""What stands in, and the order of the heads."""
+
+
+@click.command()
+@click.option("--library", type=click.Path(path_type=Path), required=True)
+@click.option("--model", default="smollm2-135m", show_default=True)
+@click.option("--texts", default="stories", show_default=True)
+@click.option("--order-texts", help="As of `headscript replace`.")
+@click.option("--fractions", default=SHARES, show_default=True)
+@click.option("--choices", default=",".join(MOST_FAITHFUL), show_default=True)
+@click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="At most so many documents of --texts.")
+@click.option("--plot", is_flag=True, help="Draw a picture beside the results.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
+def replacement_curve(
+    library: Path,
+    model: str,
+    texts: str,
+    order_texts: str | None,
+    fractions: str,
+    choices: str,
+    max_tokens: int,
+    limit: int | None,
+    plot: bool,
+    as_json: bool,
+    output: Path,
+) -> None:
+    """Measure perplexity with growing shares of the heads replaced, in many ways."""
+    shares = parse_fractions(fractions)
+    loaded = load_model(model)
+    reported, ordering = reported_and_ordering(texts, order_texts, texts_seen(library))
+    reported = Texts(reported.name, reported.documents[:limit])
+    check_texts(loaded, reported, max_tokens)
+    programs = replacements(library, loaded, choices.split(","), ordering, max_tokens)
+    orders = orders_of(programs, ordering, max_tokens)
+    losses = measured(loaded, reported, programs, orders, shares, max_tokens)
+    results = {
+        "base_perplexity": losses.base_perplexity,
+        "tokens": sum(losses.tokens),
+        "max_tokens": max_tokens,
+        "series": [
+            {
+                "programs": name,
+                "order": order,
+                "curve": [
+                    {"fraction": share, "heads": count_of(share, len(heads))}
+                    | losses.of(_key((name, order), share))
+                    for share in shares
+                ],
+            }
+            for (name, order), heads in orders.items()
+        ],
+    }
+    described = [
+        {"name": t.name, "sha256": t.sha256, "documents": len(t.documents)}
+        for t in (reported, ordering)
+    ]
+    path = write(
+        "replacement_curve",
+        claim=CLAIM,
+        loaded=loaded,
+        texts=described,
+        library=library,
+        seed=0,
+        results=results,
+        folder=output,
+    )
+    if plot:
+        draw(results, loaded.name, path.with_suffix(".png"))
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        click.echo(rises([{"model": {"name": model}, "results": results}]))
+
+
+def replacements(
+    library: Path, loaded: LoadedModel, kinds: Sequence[str], ordering: Texts, tokens: int
+) -> dict[str, StandIns]:
+    """Programs by name: the library's kinds of choices that it has, trivial ones, exchanged ones.
+
+    InputError where it has none of these kinds.
+    """
+    with Library.open(library) as opened:
+        there = [kind for kind in kinds if opened.choices(loaded.name, kind)]
+    if not there:
+        raise InputError(f"{library} has none of the choices {', '.join(kinds)} for {loaded.name}")
+    found = {kind: stand_ins(library, loaded, kind, tokens) for kind in there}
+    best = min(there, key=lambda kind: (*MOST_FAITHFUL, kind).index(kind))
+    heads = list(found[best].trees)
+    first = parse_or_raise(FIRST_TOKEN)
+    found["first token"] = replace(found[best], trees=dict.fromkeys(heads, first))
+    found["best trivial"] = best_trivial(found[best], ordering, tokens)
+    # Round a circle in random order, so that no head of several keeps its own program.
+    circle = random.Random(0).sample(sorted(heads), len(heads))
+    exchanged = {head: found[best].trees[circle[i - 1]] for i, head in enumerate(circle)}
+    found["exchanged"] = replace(found[best], trees=exchanged)
+    return found
+
+
+def best_trivial(programs: StandIns, texts: Texts, tokens: int) -> StandIns:
+    """Of each head the trivial program that writes what the head writes with the least error."""
+    heads = list(programs.trees)
+    seen = capture(programs.loaded, texts, heads, tokens)
+    evaluator = Evaluator(seen.facts())
+    candidates = [parse_or_raise(text) for text in TRIVIAL]
+    matrices = [evaluator.matrices(tree) for tree in candidates]
+    trees, ious = {}, {}
+    for index, head in enumerate(heads):
+        real, values = seen.attention[:, index], seen.values[:, index]
+        errors = [float(output_error(real, m, values).mean()) for m in matrices]
+        best = errors.index(min(errors))
+        trees[head] = candidates[best]
+        ious[head] = float(iou(real, matrices[best]).mean())
+    return replace(programs, trees=trees, ious=ious)
+
+
+def orders_of(
+    programs: Mapping[str, StandIns], ordering: Texts, tokens: int
+) -> dict[Series, list[Head]]:
+    """The heads of each series; programs that explain nothing come in the order of damage alone."""
+    found = {}
+    for name, those in programs.items():
+        judged = those.judged(ordering, tokens)
+        for order in CURVE_ORDERS if name in MOST_FAITHFUL else CURVE_ORDERS[:1]:
+            found[name, order] = order_heads(order, judged)
+    return found
+
+
+def _key(series: Series, share: float) -> str:
+    return f"{series[0]}, {series[1]}, {share}"
+
+
+def measured(
+    loaded: LoadedModel,
+    texts: Texts,
+    programs: Mapping[str, StandIns],
+    orders: Mapping[Series, Sequence[Head]],
+    shares: Sequence[float],
+    max_tokens: int,
+) -> Losses:
+    """What each form of the model is surprised by, all on the same batches."""
+    heads = max(map(len, orders.values()))
+    made = batches(loaded, examples(loaded, texts, max_tokens), heads)
+    documents = len(texts.documents)
+    tokens, base = [0] * documents, [0.0] * documents
+    surprise = {_key(series, share): [0.0] * documents for series in orders for share in shares}
+
+    def add(totals: list[float], batch: Batch, logits: Tensor) -> None:
+        for example, loss in zip(batch.examples, batch.surprise(logits), strict=True):
+            totals[example.document] += loss
+
+    tagger = load_spacy()
+    with progress_bar() as bar, torch.no_grad():
+        for batch in bar.track(made, description=f"Heads of {loaded.name} replaced"):
+            for example in batch.examples:
+                tokens[example.document] += len(example.answers)
+            add(base, batch, batch.logits())
+            rows = batch.rows(tagger, next(iter(programs.values())).facts_of)
+            evaluator = Evaluator(rows.facts)
+            for name, those in programs.items():
+                patterns = {h: rows.placed(evaluator.matrices(t)) for h, t in those.trees.items()}
+                for (whose, order), heads_in_order in orders.items():
+                    if whose != name:
+                        continue
+                    for share in shares:
+                        some = heads_in_order[: count_of(share, len(heads_in_order))]
+                        with substituted(loaded.model, {head: patterns[head] for head in some}):
+                            add(surprise[_key((name, order), share)], batch, batch.logits())
+    return Losses(tokens, base, surprise)
+
+
+def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
+    """Perplexity against share, a line for each series, its interval shaded."""
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7.5, 5))
+    names = list(dict.fromkeys(series["programs"] for series in results["series"]))
+    styles = dict(zip(CURVE_ORDERS, ("-", "--", ":"), strict=True))
+    base = results["base_perplexity"]
+    for series in results["series"]:
+        colour = f"C{names.index(series['programs'])}"
+        shares = [100 * point["fraction"] for point in series["curve"]]
+        values = [point["perplexity"] for point in series["curve"]]
+        bounds = zip(*(point["ci95"] for point in series["curve"]), strict=True)
+        low, high = ([base * (1 + x / 100) for x in bound] for bound in bounds)
+        label = f"{series['programs']}, by {series['order']}"
+        axis.plot(shares, values, styles[series["order"]], color=colour, marker=".", label=label)
+        axis.fill_between(shares, low, high, color=colour, alpha=0.12, linewidth=0)
+    axis.axhline(base, color="grey", linewidth=0.8, label="no head replaced")
+    axis.set_yscale("log")
+    axis.set_xlabel("heads replaced (%)")
+    axis.set_ylabel("perplexity")
+    axis.set_title(f"{model}, {results['tokens']:,} predicted tokens")
+    axis.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def rises(records: Sequence[Mapping[str, Any]]) -> str:
+    """Tables of the rise of perplexity, a row for each programs and order."""
+    found = []
+    for record in records:
+        results = record["results"]
+        rows = []
+        for series in results["series"]:
+            points = series["curve"]
+            cells = [f"{p['increase_percent']:+,.1f}% ({_percents(p['ci95'])})" for p in points]
+            rows.append([series["programs"], series["order"], *cells])
+        shares = [f"{point['fraction']:.0%}" for point in results["series"][0]["curve"]]
+        found.append(
+            f"{record['model']['name']}, {results['tokens']:,} predicted tokens, perplexity "
+            f"{results['base_perplexity']:.3f} with no head replaced:\n\n"
+            + table(["programs", "order", *shares], rows)
+        )
+    return "\n\n".join(found)
+
+
+def _percents(interval: Sequence[float]) -> str:
+    return " to ".join(f"{bound:+,.1f}" for bound in interval)
+
+
+BLOCKS: dict[str, Block] = {"rises": rises}
+
+
+if __name__ == "__main__":
+    replacement_curve()

@@ -1,0 +1,62 @@
+"""The programs that a library has for the heads of a model, and in which order they are put in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grammar.tree import Node
+from interpreter.capture import Head
+from interpreter.models import LoadedModel
+from interpreter.rows import FactsOf
+from interpreter.texts import Texts
+from synth.chosen import most_faithful, of_revision, stored_choices
+from synth.faithfulness import replaceable
+from synth.library import Library
+from synth.ordering import Judged, order_heads
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """A model, and a program for each head that is to be replaced."""
+
+    loaded: LoadedModel
+    trees: Mapping[Head, Node]
+    ious: Mapping[Head, float]
+    """As the library has them: of the select documents that the programs were chosen on."""
+
+    @property
+    def facts_of(self) -> FactsOf:
+        return "prefix" if self.loaded.causal else "text"
+
+    def judged(self, texts: Texts, max_tokens: int) -> Judged:
+        return Judged(self.loaded, self.trees, self.ious, texts, max_tokens, self.facts_of)
+
+    def ordered(self, order: str, texts: Texts, max_tokens: int) -> list[Head]:
+        """All heads in the order of that name, made from these texts."""
+        return order_heads(order, self.judged(texts, max_tokens))
+
+
+def stand_ins(path: Path, loaded: LoadedModel, choice: str | None, tokens: int) -> StandIns:
+    """The library's programs of one choice, or the most faithful ones, for texts of that length.
+
+    InputError where it has none for these weights, or one is no program or too dear.
+    """
+    with Library.open(path) as library:
+        if choice:
+            choices = stored_choices(library, loaded.name, choice)
+        else:
+            choices = most_faithful(library, loaded.name)
+    own = of_revision(path, choices, loaded)
+    ious = {(c.layer, c.head): c.select_iou for c in own}
+    return StandIns(loaded, replaceable(path, own, loaded, tokens), ious)
+
+
+def texts_seen(path: Path) -> set[str]:
+    """Checksums of the texts that the library's runs worked on."""
+    with Library.open(path) as library:
+        return {run.texts_sha256 for run in library.runs()}
+
+
+def count_of(fraction: float, heads: int) -> int:
+    """How many heads a share of them is: one at least, none for 0."""
+    return max(1, round(fraction * heads)) if fraction else 0

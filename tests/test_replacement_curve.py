@@ -1,0 +1,136 @@
+"""Curves agree with `headscript replace`; damage is correlated with scores; stories are written."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from experiments.head_damage import correlations, head_damage, spearman, spearman_with_ci95
+from experiments.replacement_curve import replacement_curve, rises
+from experiments.stories import shown, stories
+from interpreter.command_line import main
+from interpreter.models import load_model
+from interpreter.replacement import replaced
+from interpreter.texts import load_texts
+from tests.replacing import PROGRAMS, library_for, model_folder
+
+pytestmark = pytest.mark.usefixtures("tagger")
+
+STORIES = load_texts("stories").documents
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A model, a library with two choices of each head, and texts."""
+    folder = tmp_path_factory.mktemp("curve")
+    model = model_folder(folder / "llama")
+    library = library_for(folder / "l.sqlite", model, PROGRAMS)
+    library_for(library, model, dict.fromkeys(PROGRAMS, "self"), "tuned")
+    texts = folder / "texts.jsonl"
+    texts.write_text("".join(json.dumps({"text": text}) + "\n" for text in STORIES[:6]))
+    return model, library, texts
+
+
+def run(command: click.Command, place: tuple[Path, Path, Path], *more: str) -> dict[str, Any]:
+    named = ["--library", str(place[1]), "--model", str(place[0]), "--json"]
+    result = CliRunner().invoke(command, [*named, *more], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_curves_are_those_of_replace(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    short = ["--texts", str(place[2]), "--max-tokens", "20", "--fractions", "0.4,1"]
+    found = run(replacement_curve, place, *short, "--output", str(tmp_path))
+    series = {(s["programs"], s["order"]): s["curve"] for s in found["series"]}
+    orders = ("damage", "output-error", "iou")
+    assert set(series) == {
+        *((choice, order) for choice in ("tuned", "iou") for order in orders),
+        *((name, "damage") for name in ("first token", "best trivial", "exchanged")),
+    }
+    for choice in ("tuned", "iou"):
+        for order in orders[::2]:
+            words = ["replace", "--library", str(place[1]), "--model", str(place[0]), *short]
+            words += ["--choice", choice, "--order", order, "--json"]
+            result = CliRunner().invoke(main, words, catch_exceptions=False)
+            expected = json.loads(result.stdout)
+            assert found["tokens"] == expected["tokens"]
+            for point, other in zip(series[choice, order], expected["curve"], strict=True):
+                assert point["heads"] == other["heads"]
+                assert point["perplexity"] == pytest.approx(other["perplexity"], rel=1e-4)
+                assert point["ci95"] == pytest.approx(other["ci95"], rel=1e-3)
+                # All heads at once: the first token is a control of `replace` too.
+                control = expected["controls"]["first_token_increase_percent"]
+                last = series["first token", "damage"][-1]
+                assert last["increase_percent"] == pytest.approx(control, rel=1e-3)
+    assert "| tuned | iou |" in rises([{"model": {"name": "m"}, "results": found}])
+    (file,) = tmp_path.glob("replacement_curve-*.json")
+    assert json.loads(file.read_text())["results"]["tokens"] == found["tokens"]
+
+
+def test_pictures(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
+    few = ["--texts", str(place[2]), "--max-tokens", "12", "--output", str(tmp_path)]
+    for command in (replacement_curve, head_damage):
+        more = ["--limit", "2", "--choices", "iou"] if command is replacement_curve else []
+        run(command, place, *few, *more, "--plot")
+    pictures = sorted(tmp_path.glob("*.png"))
+    assert [picture.name.partition("-")[0] for picture in pictures] == [
+        "head_damage",
+        "replacement_curve",
+    ]
+    assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_damage_of_each_head(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    short = ["--max-tokens", "20", "--output", str(tmp_path), "--choice", "iou"]
+    found = run(head_damage, place, "--texts", str(place[2]), *short)
+    assert [head["head"] for head in found["heads"]] == ["L0H0", "L0H1", "L0H2", "L1H0", "L1H3"]
+    assert all(head["damage"] > 0 and 0 < head["iou"] < 1 for head in found["heads"])
+    for score in ("iou", "output_error"):
+        values = [head[score] for head in found["heads"]]
+        damage = [head["damage"] for head in found["heads"]]
+        expected = spearman_with_ci95(values, damage)
+        assert found["spearman"][score]["rho"] == pytest.approx(expected["rho"])
+    assert "| m | 5 |" in correlations([{"model": {"name": "m"}, "results": found}])
+
+
+def test_rank_correlation() -> None:
+    numbers = np.random.default_rng(1).normal(size=200)
+    assert spearman(numbers, np.exp(numbers)) == pytest.approx(1)
+    assert spearman(numbers, -(numbers**3)) == pytest.approx(-1)
+    # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: worked out by hand.
+    tied = spearman(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4]))
+    assert tied == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    noisy = spearman_with_ci95(numbers.tolist(), (numbers + 1).tolist()[::-1])
+    low, high = noisy["ci95"]
+    assert low < noisy["rho"] < high
+    assert 0.2 < high - low < 0.35
+
+
+def test_stories_are_the_replaced_models_own(
+    place: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    begin = "Once upon a time"
+    more = ["--beginning", begin, "--tokens", "6", "--order", "iou", "--order-tokens", "20"]
+    found = run(stories, place, *more, "--choice", "iou", "--output", str(tmp_path))
+    assert [one["heads"] for one in found["stories"]] == [0, 1, 2, 5]
+    loaded = load_model(str(place[0]))
+    ids = loaded.tokenizer(begin, return_tensors="pt")["input_ids"]
+    for one in found["stories"]:
+        heads = dict(list(PROGRAMS.items())[: one["heads"]])
+        grown = ids
+        with torch.no_grad(), replaced(loaded, heads) if heads else nullcontext():
+            for _ in range(6):
+                logits = loaded.model(grown, use_cache=False).logits
+                grown = torch.cat([grown, logits[:, -1:].argmax(-1)], 1)
+        assert one["story"] == loaded.tokenizer.decode(grown[0, ids.shape[1] :])
+    assert len({one["story"] for one in found["stories"]}) > 1
+    text = shown([{"model": {"name": "m"}, "results": found}])
+    assert "50% of its heads as programs (2):" in text
