@@ -13,18 +13,16 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
+CLAIMS = fit grids three_heads coverage travel short_texts
 
-.PHONY: demo picture libraries test fuzz vllm lint format clean
+.PHONY: demo libraries experiments experiments-quick $(CLAIMS) safety_and_speed \
+	test fuzz vllm lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
 	$(BIN)/headscript synth $(DEMO) --heads $(HEADS) --seed 0
 	$(BIN)/headscript score $(DEMO)
 	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
-
-picture: .venv/installed
-	$(PIP) install -c constraints.txt -e ".[plots]"
-	$(BIN)/python -m experiments.picture --library demo/headscript.sqlite -o docs/heads.png
 
 # The libraries that are shipped, about an hour for both on two cores: `make libraries TEXTS=FILE`
 # with the documents that the programs are to be found on.
@@ -37,6 +35,31 @@ libraries: .venv/installed
 		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
 			-o experiments/libraries/$$model.jsonl || exit 1; \
 	done
+
+# Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS=FILE`, or one of
+# them by its name, `make fit`.  The numbers of README.md and docs/results.md follow from them.
+MODELS = smollm2-135m minilm-l6
+QUESTIONS =
+SIZE =
+
+experiments: $(CLAIMS) safety_and_speed
+	$(BIN)/python -m experiments.render
+
+# All of them small, under 15 minutes on two cores; the numbers go to demo/quick and say little.
+experiments-quick:
+	$(MAKE) $(CLAIMS) SIZE="--every 30 --limit 12 --output demo/quick"
+	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
+
+$(CLAIMS): .venv/installed-plots
+	for model in $(MODELS); do \
+		$(BIN)/python -m experiments.$@ --model $$model --texts $(TEXTS) $(MORE) $(SIZE) || exit 1; \
+	done
+
+travel: MORE = --texts code $(addprefix --texts ,$(QUESTIONS))
+
+# It measures time: nothing else should run meanwhile.
+safety_and_speed: .venv/installed
+	$(BIN)/python -m experiments.safety_and_speed $(SIZE)
 
 test: lint
 	$(BIN)/pytest
@@ -116,8 +139,12 @@ clean:
 	.venv-vllm/bin/pip install --no-deps -r synth/vllm-requirements.txt
 	touch $@
 
+.venv/installed-plots: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[plots]"
+	touch $@
+
 # xgrammar comes without its dependencies: see the extra `test` in pyproject.toml.
-.venv/installed-test: .venv/installed
+.venv/installed-test: .venv/installed-plots
 	$(PIP) install -c constraints.txt -e ".[test]"
 	$(PIP) install -c constraints.txt --no-deps xgrammar apache-tvm-ffi
 	touch $@

@@ -43,6 +43,18 @@ def bench(quick: bool, as_json: bool) -> None:
     "scores_per_second", "min_add_per_second" (of this machine, in cache),
     "scoring_share_of_limit", "mask_us_p50", "mask_us_p99", "first_mask_ms", "peak_memory_mb"}
     """
+    result = measure(quick)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+        return
+    sizes = ", ".join(f"{number:,} {what}" for what, number in result.pop("sizes").items())
+    click.echo(sizes)
+    for name, value in result.items():
+        click.echo(f"{name:32} {value:>18,}")
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """What `bench` prints as JSON."""
     import torch
 
     from interpreter.models import load_model, load_spacy
@@ -73,13 +85,7 @@ def bench(quick: bool, as_json: bool) -> None:
         "first_mask_ms": round(1e3 * masks[0], 1),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
-    if as_json:
-        click.echo(json.dumps(result, indent=2))
-        return
-    sizes = ", ".join(f"{number:,} {what}" for what, number in result.pop("sizes").items())
-    click.echo(sizes)
-    for name, value in result.items():
-        click.echo(f"{name:32} {value:>18,}")
+    return result
 
 
 def library_programs(count: int, tokens: Sequence[Sequence["Token"]]) -> list["Node"]:

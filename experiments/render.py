@@ -14,11 +14,20 @@ from pathlib import Path
 
 import click
 
+from experiments import coverage, fit, grids, safety_and_speed, short_texts, three_heads, travel
 from experiments.results import FOLDER, ROOT, read
 from experiments.tables import Block
 from grammar.errors import InputError
 
-CLAIMS: Mapping[str, Mapping[str, Block]] = {}
+CLAIMS: Mapping[str, Mapping[str, Block]] = {
+    "fit": fit.BLOCKS,
+    "grids": grids.BLOCKS,
+    "three_heads": three_heads.BLOCKS,
+    "coverage": coverage.BLOCKS,
+    "travel": travel.BLOCKS,
+    "short_texts": short_texts.BLOCKS,
+    "safety_and_speed": safety_and_speed.BLOCKS,
+}
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
 _BLOCK = re.compile(r"(<!-- results (\w+)\.(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

@@ -1,0 +1,132 @@
+"""Three heads with their programs, real attention above what is predicted: the paper's figure 3.
+
+    python -m experiments.three_heads --model smollm2-135m --texts stories
+
+The heads are not picked by hand: they are those whose stored programs gain most over the best
+trivial program on the select documents, of different categories.  What is drawn is the first test
+document; the scores are means over all test documents.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.pictures import new_figure, save
+from experiments.scoring import ious_of_all, ious_of_chosen
+from experiments.subject import Subject, load_subject, subject_options
+from experiments.tables import table, with_interval
+from grammar.english import sentence
+from grammar.parser import parse_or_raise
+from interpreter.capture import Head
+from interpreter.statistics import bootstrap_ci95
+from synth.categories import category
+from synth.heads import head_name
+from synth.pipeline import TRIVIAL
+
+CLAIM = "A person can read what some heads do, and see that it is so."
+SHOWN_TOKENS = 28
+
+
+def most_gained(subject: Subject, count: int) -> list[Head]:
+    """The heads of the largest gain on the select documents, each of another category."""
+    select = subject.scorers["select"]
+    own, _ = ious_of_chosen(select, subject.programs.own)
+    trivial = ious_of_all(select, TRIVIAL, "Trivial programs").mean(-1).amax(0)
+    gains = (own.mean(1) - trivial).tolist()
+    found: dict[str, Head] = {}
+    for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
+        found.setdefault(category(parse_or_raise(subject.programs.own[head])), head)
+    return list(found.values())[:count]
+
+
+def head_results(subject: Subject, head: Head) -> dict[str, Any]:
+    """Program and scores of one head on the test documents."""
+    text = subject.programs.own[head]
+    test, index = subject.scorers["test"], subject.heads.index(head)
+    ious = test.ious(text)[:, index]
+    trivial = torch.stack([test.ious(t)[:, index] for t in TRIVIAL])
+    best = int(trivial.mean(1).argmax())
+    return {
+        "layer": head[0],
+        "head": head[1],
+        "program": text,
+        "sentence": sentence(parse_or_raise(text)),
+        "category": category(parse_or_raise(text)),
+        "iou": float(ious.mean()),
+        "iou_ci95": bootstrap_ci95(ious.tolist()),
+        "best_trivial": TRIVIAL[best],
+        "best_trivial_iou": float(trivial[best].mean()),
+    }
+
+
+def draw(subject: Subject, heads: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Real weights above predicted ones, a column for each head."""
+    scorer = subject.scorers["test"]
+    tokens = scorer.patterns.tokens[0][:SHOWN_TOKENS]
+    words = [token.text.replace("\n", "\\n") or "<special>" for token in tokens]
+    figure, axes = new_figure(2, len(heads), width=3.6 * len(heads), height=7.6)
+    for column, found in enumerate(heads):
+        head = (found["layer"], found["head"])
+        title = f"{head_name(*head)}   IoU {found['iou']:.2f}\n"
+        axes[0][column].set_title(
+            title + textwrap.fill(found["program"], 46), fontsize=7, loc="left", family="monospace"
+        )
+        for row, matrix in enumerate(
+            (scorer.patterns.head(head), scorer.matrices(found["program"]))
+        ):
+            _draw(axes[row][column], matrix[0], words, labels=column == 0)
+    axes[0][0].set_ylabel("real: query token")
+    axes[1][0].set_ylabel("predicted by the program")
+    for axis in axes[1]:
+        axis.set_xlabel("key token", fontsize=8)
+    save(figure, path)
+
+
+def _draw(axis: Any, matrix: Tensor, words: list[str], *, labels: bool) -> None:
+    n = len(words)
+    # Square root: small weights are seen too.
+    axis.imshow(np.sqrt(matrix[:n, :n].numpy()), cmap="viridis", vmin=0, vmax=1)
+    axis.set_xticks(range(n), words, rotation=90, fontsize=5)
+    axis.set_yticks(range(n), words if labels else [], fontsize=5)
+
+
+def heads_block(records: Sequence[dict[str, Any]]) -> str:
+    """The heads of every model with their programs."""
+    rows = []
+    for record in records:
+        for head in record["results"]["heads"]:
+            trivial = f"`{head['best_trivial']}` {head['best_trivial_iou']:.3f}"
+            rows.append(
+                [
+                    f"{record['model']['name']} {head_name(head['layer'], head['head'])}",
+                    f"`{head['program']}`",
+                    head["category"],
+                    with_interval(head["iou"], head["iou_ci95"]),
+                    trivial,
+                ]
+            )
+    return table(["head", "program", "category", "IoU (95% interval)", "best trivial"], rows)
+
+
+BLOCKS = {"heads": heads_block}
+
+
+@click.command()
+@subject_options
+@click.option("--heads", "count", default=3, show_default=True, help="How many heads.")
+def main(output: Path, count: int, **which: Any) -> None:
+    """Draw real and predicted attention of the heads whose programs gain most."""
+    subject = load_subject(**which)
+    heads = [head_results(subject, head) for head in most_gained(subject, count)]
+    subject.write("three_heads", CLAIM, {"heads": heads}, output)
+    draw(subject, heads, output / f"{subject.stem('three_heads')}.png")
+
+
+if __name__ == "__main__":
+    main()
