@@ -55,7 +55,7 @@ $(CLAIMS): .venv/installed-plots
 		$(BIN)/python -m experiments.$@ --model $$model --texts $(TEXTS) $(MORE) $(SIZE) || exit 1; \
 	done
 
-travel: MORE = --texts code $(addprefix --texts ,$(QUESTIONS))
+travel: MORE = $(addprefix --texts ,$(filter-out $(TEXTS),stories) code $(QUESTIONS))
 
 # It measures time: nothing else should run meanwhile.
 safety_and_speed: .venv/installed

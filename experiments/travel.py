@@ -45,8 +45,8 @@ CLAIM = (
 )
 LENGTHS = (32, 96, 256, 512)
 CROSS_TOKENS = 96
-DOCUMENTS = 24
-"""Of a source at each length, at most."""
+TOKENS = 24 * 512
+"""Read of a source at each length, at most."""
 MATRIX_ELEMENTS = 150_000_000
 """Captured at once: 600 MB."""
 
@@ -94,6 +94,7 @@ def at_length(traveller: Traveller, texts: Texts, tokens: int) -> dict[str, Any]
         "tokens": tokens,
         "documents": len(texts.documents),
         "heads": len(heads),
+        "programs": len({programs.own[head] for head in heads}),
         "rejected": dict(programs.rejected),
         "own": _mean(torch.cat(own, dim=-1)),
         "own_no_sink": _mean(torch.cat(rest, dim=-1)),
@@ -107,14 +108,15 @@ def _mean(ious: Tensor) -> dict[str, Any]:
 
 
 def of_source(
-    traveller: Traveller, texts: Texts, lengths: Sequence[int], limit: int
+    traveller: Traveller, texts: Texts, lengths: Sequence[int], limit: int | None
 ) -> dict[str, Any]:
     """Scores on one source at every length that the model and the documents have."""
     part, name = unseen(traveller, texts)
     found = []
     for tokens in lengths:
         if tokens <= traveller.loaded.max_tokens:
-            long = at_least(traveller.loaded, part, tokens, limit)
+            most = min(limit or TOKENS, TOKENS // tokens)
+            long = at_least(traveller.loaded, part, tokens, most)
             if len(long.documents) > 1:
                 found.append(at_length(traveller, long, tokens))
     return {"texts": texts.name, "part": name, "lengths": found}
@@ -171,23 +173,47 @@ def draw(sources: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     save(figure, path)
 
 
+KINDS = ("own", "own_no_sink", "best_trivial")
+
+
 def texts_block(records: Sequence[dict[str, Any]]) -> str:
     """Every source at every length."""
     titles = ["", "tokens", "documents", "IoU", "without the first token", "best trivial"]
-    rows = []
-    for record in records:
-        for source in record["results"]["sources"]:
-            for at in source["lengths"]:
-                kinds = (at["own"], at["own_no_sink"], at["best_trivial"])
-                rows.append(
-                    [
-                        f"{record['model']['name']}, {source['texts']}",
-                        str(at["tokens"]),
-                        str(at["documents"]),
-                        *(with_interval(of["mean_iou"], of["ci95"]) for of in kinds),
-                    ]
-                )
+    rows = [
+        [
+            f"{record['model']['name']}, {_shown(source)}",
+            str(at["tokens"]),
+            str(at["documents"]),
+            *(with_interval(at[kind]["mean_iou"], at[kind]["ci95"]) for kind in KINDS),
+        ]
+        for record in records
+        for source in record["results"]["sources"]
+        for at in source["lengths"]
+    ]
     return table(titles, rows)
+
+
+def at_96_block(records: Sequence[dict[str, Any]]) -> str:
+    """Every source at the length that the programs were found at."""
+    titles = ["", "heads", "distinct programs", "IoU", "without the first token", "best trivial"]
+    rows = [
+        [
+            f"{record['model']['name']}, {at['documents']} documents of {_shown(source)}",
+            str(at["heads"]),
+            str(at["programs"]),
+            *(with_interval(at[kind]["mean_iou"], at[kind]["ci95"]) for kind in KINDS),
+        ]
+        for record in records
+        for source in record["results"]["sources"]
+        for at in source["lengths"]
+        if at["tokens"] == CROSS_TOKENS
+    ]
+    return table(titles, rows)
+
+
+def _shown(source: dict[str, Any]) -> str:
+    name = Path(source["texts"]).stem
+    return f"{name} (held out)" if source["part"] == "test" else name
 
 
 def models_block(records: Sequence[dict[str, Any]]) -> str:
@@ -206,7 +232,7 @@ def models_block(records: Sequence[dict[str, Any]]) -> str:
     return table(["heads of", "programs", "IoU", "without the first token"], rows)
 
 
-BLOCKS = {"texts": texts_block, "models": models_block}
+BLOCKS = {"texts": texts_block, "at_96": at_96_block, "models": models_block}
 
 
 @click.command()
@@ -239,8 +265,7 @@ def main(
     programs = load_programs(place, loaded, CROSS_TOKENS)
     traveller = Traveller(loaded, place, sampled(programs.own, every), seen)
     texts = [source_texts(source) for source in sources]
-    most = min(limit or DOCUMENTS, DOCUMENTS)
-    found = [of_source(traveller, of_one, lengths, most) for of_one in texts]
+    found = [of_source(traveller, of_one, lengths, limit) for of_one in texts]
     beside = others or tuple(
         str(path) for path in sorted(LIBRARIES.glob("*.jsonl")) if path.stem != model
     )
