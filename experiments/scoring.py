@@ -23,8 +23,8 @@ LOW, HIGH = 0.40, 0.75
 def ious_of_all(scorer: Scorer, programs: Sequence[str], what: str) -> Tensor:
     """[program, head, text]: every program with every head."""
     with progress_bar() as bar:
-        found = [scorer.ious(text).T for text in bar.track(programs, description=what)]
-    return torch.stack(found)
+        found = bar.track(scorer.ious(programs), total=len(programs), description=what)
+        return torch.stack([ious.T for ious in found])
 
 
 def ious_of_chosen(scorer: Scorer, chosen: Mapping[Head, str]) -> tuple[Tensor, Tensor]:

@@ -49,8 +49,8 @@ def head_results(subject: Subject, head: Head) -> dict[str, Any]:
     """Program and scores of one head on the test documents."""
     text = subject.programs.own[head]
     test, index = subject.scorers["test"], subject.heads.index(head)
-    ious = test.ious(text)[:, index]
-    trivial = torch.stack([test.ious(t)[:, index] for t in TRIVIAL])
+    ious, *trivials = (found[:, index] for found in test.ious([text, *TRIVIAL]))
+    trivial = torch.stack(trivials)
     best = int(trivial.mean(1).argmax())
     return {
         "layer": head[0],

@@ -85,7 +85,7 @@ def at_length(traveller: Traveller, texts: Texts, tokens: int) -> dict[str, Any]
         full, without = ious_of_chosen(scorer, programs.own)
         own.append(full)
         rest.append(without)
-        trivial.append(torch.stack([scorer.ious(text).T for text in TRIVIAL]))
+        trivial.append(torch.stack([ious.T for ious in scorer.ious(TRIVIAL)]))
     # For each head the best on these very texts, which favours it.
     every = torch.cat(trivial, dim=-1)  # [program, head, text]
     best = every.mean(-1).argmax(0)
