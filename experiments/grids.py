@@ -89,6 +89,7 @@ def draw(results: Mapping[str, Any], title: str, path: Path) -> None:
     for axis, text in zip(axes[0], titles, strict=True):
         axis.set_title(f"{title}: {text}", fontsize=8)
         axis.set_xlabel("head")
+        axis.set_xticks(range(width))
     axes[0][0].set_ylabel("layer")
     save(figure, path)
 

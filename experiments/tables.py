@@ -7,9 +7,9 @@ Block = Callable[[Sequence[dict[str, Any]]], str]
 """Makes Markdown of the records of a claim, one for each model."""
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    lines = [titles, ["---", *("---:" for _ in titles[1:])], *rows]
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table: the first `left` columns to the left, the others to the right."""
+    lines = [titles, ["---"] * left + ["---:"] * (len(titles) - left), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -2,8 +2,8 @@
 
     python -m experiments.three_heads --model smollm2-135m --texts stories
 
-The heads are not picked by hand: they are those whose stored programs gain most over the best
-trivial program on the select documents, of different categories.  What is drawn is the first test
+The heads are not picked by hand: of those whose stored programs have few terms they are the ones
+that gain most over the best trivial program on the select documents, of different categories.  What is drawn is the first test
 document; the scores are means over all test documents.
 """
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from torch import Tensor
 
 from experiments.pictures import new_figure, save
-from experiments.scoring import ious_of_all, ious_of_chosen
+from experiments.scoring import best_for_heads, ious_of_all, ious_of_chosen
 from experiments.subject import Subject, load_subject, subject_options
 from experiments.tables import table, with_interval
 from grammar.english import sentence
@@ -27,31 +26,34 @@ from interpreter.capture import Head
 from interpreter.statistics import bootstrap_ci95
 from synth.categories import category
 from synth.heads import head_name
+from synth.library_view import terms
 from synth.pipeline import TRIVIAL
 
 CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28
 
 
-def most_gained(subject: Subject, count: int) -> list[Head]:
+def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
     """The heads of the largest gain on the select documents, each of another category."""
+    programs = {head: parse_or_raise(subject.programs.own[head]) for head in subject.heads}
     select = subject.scorers["select"]
     own, _ = ious_of_chosen(select, subject.programs.own)
     trivial = ious_of_all(select, TRIVIAL, "Trivial programs").mean(-1).amax(0)
     gains = (own.mean(1) - trivial).tolist()
     found: dict[str, Head] = {}
     for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
-        found.setdefault(category(parse_or_raise(subject.programs.own[head])), head)
+        if terms(programs[head]) <= most_terms:
+            found.setdefault(category(programs[head]), head)
     return list(found.values())[:count]
 
 
 def head_results(subject: Subject, head: Head) -> dict[str, Any]:
-    """Program and scores of one head on the test documents."""
+    """Program and scores of one head on the test documents; the best trivial one by the select."""
     text = subject.programs.own[head]
-    test, index = subject.scorers["test"], subject.heads.index(head)
-    ious, *trivials = (found[:, index] for found in test.ious([text, *TRIVIAL]))
-    trivial = torch.stack(trivials)
-    best = int(trivial.mean(1).argmax())
+    select, test = subject.scorers["select"], subject.scorers["test"]
+    index = subject.heads.index(head)
+    trivial = best_for_heads(select, TRIVIAL)[head]
+    ious, of_trivial = (found[:, index] for found in test.ious([text, trivial]))
     return {
         "layer": head[0],
         "head": head[1],
@@ -60,8 +62,8 @@ def head_results(subject: Subject, head: Head) -> dict[str, Any]:
         "category": category(parse_or_raise(text)),
         "iou": float(ious.mean()),
         "iou_ci95": bootstrap_ci95(ious.tolist()),
-        "best_trivial": TRIVIAL[best],
-        "best_trivial_iou": float(trivial[best].mean()),
+        "best_trivial": trivial,
+        "best_trivial_iou": float(of_trivial.mean()),
     }
 
 
@@ -111,7 +113,8 @@ def heads_block(records: Sequence[dict[str, Any]]) -> str:
                     trivial,
                 ]
             )
-    return table(["head", "program", "category", "IoU (95% interval)", "best trivial"], rows)
+    titles = ["head", "program", "category", "IoU (95% interval)", "best trivial"]
+    return table(titles, rows, left=3)
 
 
 def lead_block(records: Sequence[dict[str, Any]]) -> str:
@@ -138,10 +141,11 @@ BLOCKS = {"heads": heads_block, "lead": lead_block}
 @click.command()
 @subject_options
 @click.option("--heads", "count", default=3, show_default=True, help="How many heads.")
-def main(output: Path, count: int, **which: Any) -> None:
+@click.option("--terms", "most_terms", default=6, show_default=True, help="Of a program, at most.")
+def main(output: Path, count: int, most_terms: int, **which: Any) -> None:
     """Draw real and predicted attention of the heads whose programs gain most."""
     subject = load_subject(**which)
-    heads = [head_results(subject, head) for head in most_gained(subject, count)]
+    heads = [head_results(subject, head) for head in most_gained(subject, count, most_terms)]
     subject.write("three_heads", CLAIM, {"heads": heads}, output)
     draw(subject, heads, output / f"{subject.stem('three_heads')}.png")
 
