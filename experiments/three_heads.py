@@ -3,8 +3,8 @@
     python -m experiments.three_heads --model smollm2-135m --texts stories
 
 The heads are not picked by hand: of those whose stored programs have few terms they are the ones
-that gain most over the best trivial program on the select documents, of different categories.  What is drawn is the first test
-document; the scores are means over all test documents.
+that gain most over the best trivial program on the select documents, of different categories.
+What is drawn is the first test document; the scores are means over all test documents.
 """
 
 import textwrap
