@@ -47,6 +47,8 @@ LENGTHS = (32, 96, 256, 512)
 CROSS_TOKENS = 96
 TOKENS = 24 * 512
 """Read of a source at each length, at most."""
+FEWEST = 8
+"""Documents of a length; the interval of fewer would say nothing."""
 MATRIX_ELEMENTS = 150_000_000
 """Captured at once: 600 MB."""
 
@@ -117,7 +119,7 @@ def of_source(
         if tokens <= traveller.loaded.max_tokens:
             most = min(limit or TOKENS, TOKENS // tokens)
             long = at_least(traveller.loaded, part, tokens, most)
-            if len(long.documents) > 1:
+            if len(long.documents) >= FEWEST:
                 found.append(at_length(traveller, long, tokens))
     return {"texts": texts.name, "part": name, "lengths": found}
 
