@@ -47,7 +47,7 @@ experiments: $(CLAIMS) safety_and_speed
 
 # All of them small, under 15 minutes on two cores; the numbers go to demo/quick and say little.
 experiments-quick:
-	$(MAKE) $(CLAIMS) SIZE="--every 30 --limit 12 --output demo/quick"
+	$(MAKE) $(CLAIMS) SIZE="--every 10 --limit 12 --output demo/quick"
 	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
 
 $(CLAIMS): .venv/installed-plots

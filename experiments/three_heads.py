@@ -21,6 +21,7 @@ from experiments.scoring import best_for_heads, ious_of_all, ious_of_chosen
 from experiments.subject import Subject, load_subject, subject_options
 from experiments.tables import table, with_interval
 from grammar.english import sentence
+from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.capture import Head
 from interpreter.statistics import bootstrap_ci95
@@ -44,6 +45,8 @@ def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
     for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
         if terms(programs[head]) <= most_terms:
             found.setdefault(category(programs[head]), head)
+    if not found:
+        raise InputError(f"no program has at most {most_terms} terms: give a larger --terms")
     return list(found.values())[:count]
 
 
