@@ -89,7 +89,6 @@ fuzz: .venv/installed-test
 LIBRARY = experiments/libraries/smollm2-135m.jsonl
 MODEL = smollm2-135m
 REPLACED = --library $(LIBRARY) --model $(MODEL)
-QUESTIONS =
 TASKS =
 
 question-answering: .venv/installed

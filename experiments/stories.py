@@ -104,7 +104,8 @@ def continued(programs: StandIns, heads: list[Head], beginning: str, tokens: int
 
     def write_on() -> torch.Tensor:
         # The mask tells that no token of the beginning is padding.
-        made: torch.Tensor = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), **how)
+        generate: Any = loaded.model.generate
+        made: torch.Tensor = generate(ids, attention_mask=torch.ones_like(ids), **how)
         return made[0, ids.shape[1] :]
 
     if heads:
