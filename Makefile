@@ -24,7 +24,7 @@ demo: .venv/installed
 	$(BIN)/headscript score $(DEMO)
 	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
 
-# The libraries that are shipped, about an hour for both on two cores: `make libraries TEXTS=FILE`
+# The libraries that are shipped, over an hour for both on two cores: `make libraries TEXTS=FILE`
 # with the documents that the programs are to be found on.
 TEXTS = stories
 
@@ -32,6 +32,7 @@ libraries: .venv/installed
 	mkdir -p demo
 	for model in smollm2-135m minilm-l6; do \
 		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 && \
+		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --rounds 6 && \
 		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
 			-o experiments/libraries/$$model.jsonl || exit 1; \
 	done
