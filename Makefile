@@ -40,7 +40,6 @@ libraries: .venv/installed
 # Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS=FILE`, or one of
 # them by its name, `make fit`.  The numbers of README.md and docs/results.md follow from them.
 MODELS = smollm2-135m minilm-l6
-QUESTIONS =
 SIZE =
 
 experiments: $(CLAIMS) safety_and_speed

@@ -14,7 +14,18 @@ from pathlib import Path
 
 import click
 
-from experiments import coverage, fit, grids, safety_and_speed, short_texts, three_heads, travel
+from experiments import (
+    coverage,
+    fit,
+    grids,
+    head_damage,
+    question_answering,
+    replacement_curve,
+    safety_and_speed,
+    short_texts,
+    three_heads,
+    travel,
+)
 from experiments.results import FOLDER, ROOT, read
 from experiments.tables import Block
 from grammar.errors import InputError
@@ -23,6 +34,9 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "fit": fit.BLOCKS,
     "grids": grids.BLOCKS,
     "three_heads": three_heads.BLOCKS,
+    "replacement_curve": replacement_curve.BLOCKS,
+    "head_damage": head_damage.BLOCKS,
+    "question_answering": question_answering.BLOCKS,
     "coverage": coverage.BLOCKS,
     "travel": travel.BLOCKS,
     "short_texts": short_texts.BLOCKS,
