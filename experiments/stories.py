@@ -100,12 +100,12 @@ def continued(programs: StandIns, heads: list[Head], beginning: str, tokens: int
     ids = loaded.tokenizer(beginning, return_tensors="pt")["input_ids"].to(loaded.model.device)
     if not ids.shape[1]:
         raise InputError("--beginning is empty: the model needs a token to go on from")
+    model: Any = loaded.model
     how = {"max_new_tokens": tokens, "do_sample": False, "pad_token_id": 0}
 
     def write_on() -> torch.Tensor:
         # The mask tells that no token of the beginning is padding.
-        generate: Any = loaded.model.generate
-        made: torch.Tensor = generate(ids, attention_mask=torch.ones_like(ids), **how)
+        made: torch.Tensor = model.generate(ids, attention_mask=torch.ones_like(ids), **how)
         return made[0, ids.shape[1] :]
 
     if heads:
