@@ -170,9 +170,12 @@ class Summarizer:
         flat = rest.flatten()
         count = max(1, int(STRONGEST * int(self._facts.visible.sum())))
         found: Counter[tuple[str, str]] = Counter()
-        top = flat.topk(min(count, len(flat)))
+        # Rounded, and the earlier first: how a sum was rounded must not decide between equals.
+        top = flat.round(decimals=3).sort(descending=True, stable=True)
         width = rest.shape[-1]
-        for weight, index in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+        for weight, index in zip(
+            top.values[:count].tolist(), top.indices[:count].tolist(), strict=True
+        ):
             text, place = divmod(index, width * width)
             query, key = divmod(place, width)
             if weight > 0:
