@@ -43,6 +43,33 @@ def negation_inward(node: Node) -> Node:
     return node
 
 
+def asked_plainly(node: Node) -> Node:
+    """query(any) = any;  not query(p) = query(not p), of a plain p"""
+    if node.op == "query" and node.children[0] is ANY:
+        return ANY
+    if node.op == "not" and node.children[0].op == "query":
+        (asked,) = node.children[0].children
+        if asked.op not in ("and", "or"):
+            return Node("query", Node("not", asked))
+    return node
+
+
+def asked_once(node: Node) -> Node:
+    """query(p) or query(q) = query(p or q);  query(p) and query(q) = query(p and q), of plain ones"""
+    if node.op not in ("and", "or"):
+        return node
+    plain = [
+        child
+        for child in node.children
+        if child.op == "query" and child.children[0].op not in ("and", "or")
+    ]
+    if len(plain) < 2:
+        return node
+    others = [child for child in node.children if child not in plain]
+    joint = Node("query", Node(node.op, *(child.children[0] for child in plain)))
+    return Node(node.op, *others, joint) if others else joint
+
+
 def flat(node: Node) -> Node:
     """p or (q or r) = p or q or r, as far as the grammar's bound on operands allows"""
     if node.op not in ("and", "or"):
@@ -195,6 +222,8 @@ _STRUCTURE = ("not", "and", "or", "logit", "score", "part", "mixture", "when", "
 RULES: tuple[Rule, ...] = (
     double_negation,
     negation_inward,
+    asked_plainly,
+    asked_once,
     flat,
     ordered,
     absorbed,

@@ -172,6 +172,8 @@ def _narrowing(node: Node) -> str:
     match node.op:
         case "after" | "before":
             return f"right {node.op} {_a(node.children[0])}"
+        case "query":
+            return f"if the query is {_is(node.children[0], plural=False)}"
         case "not":
             narrowing = _narrowing(node.children[0])
             if narrowing:

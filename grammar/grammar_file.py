@@ -56,8 +56,11 @@ def _rule(name: str, alternatives: list[str]) -> str:
     return f"{name}: " + "\n    | ".join(alternatives)
 
 
-def _predicates(prefix: str, atoms: list[str]) -> list[str]:
-    """Boolean expressions over `atoms`, nested to the bound: `or` over `and` over `not`."""
+def _predicates(prefix: str, atoms: list[str], asked: str = "") -> list[str]:
+    """Boolean expressions over `atoms`, nested to the bound: `or` over `and` over `not`.
+
+    `asked` is the prefix of the predicates that may be held against the query.
+    """
     lines = []
     for depth in range(limits.MAX_NESTING, -1, -1):
         level = f"{prefix}{depth}"
@@ -67,10 +70,12 @@ def _predicates(prefix: str, atoms: list[str]) -> list[str]:
         lines.append(f'?{level}_not: {level}_atom | "not " {level}_atom -> negation')
         inner = f"{prefix}{depth - 1}_or"
         nested = [
-            f'"after(" {inner} ")" -> shifted',
-            f'"before(" {inner} ")" -> shifted',
+            f'"after(" {inner} ")" -> wrapped',
+            f'"before(" {inner} ")" -> wrapped',
             f'"(" {inner} ")" -> group',
         ]
+        if asked:
+            nested.append(f'"query(" {asked}{depth - 1}_or ")" -> wrapped')
         lines.append(_rule(f"?{level}_atom", [*atoms, *(nested if depth else [])]))
     return lines
 
@@ -103,7 +108,7 @@ def grammar_text() -> str:
                 *(c for p in primitives(Kind.SELECTION) for c in _alternatives(p, predicate)),
             ],
         ),
-        *_predicates("p", ["token_class", "relation"]),
+        *_predicates("p", ["token_class", "relation"], asked="g"),
         *_predicates("g", ["token_class"]),
         _rule(
             "?token_class", [c for p in primitives(Kind.TOKEN_CLASS) for c in _alternatives(p, "")]

@@ -17,7 +17,7 @@ MAX_OPERANDS = 3
 """Operands of one `and` or one `or`."""
 
 MAX_NESTING = 1
-"""Parentheses, `after(...)` and `before(...)` inside each other."""
+"""Parentheses, `after(...)`, `before(...)` and `query(...)` inside each other."""
 
 MAX_WORD_CHARACTERS = 24
 """Characters of a word in `word("...")`."""

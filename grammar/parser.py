@@ -46,7 +46,7 @@ class _Build(Transformer[Token, Node]):
     def negation(self, children: list[Any]) -> Node:
         return Node("not", *_nodes(children))
 
-    def shifted(self, children: list[Any]) -> Node:
+    def wrapped(self, children: list[Any]) -> Node:
         return Node(str(children[0]).removesuffix("("), *_nodes(children))
 
     def group(self, children: list[Any]) -> Node:

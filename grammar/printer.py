@@ -28,7 +28,7 @@ def to_text(node: Node) -> str:
             return f" {node.op} ".join(_operand(child, node.op) for child in node.children)
         case "not":
             return f"not {_operand(node.children[0], 'not')}"
-        case "after" | "before":
+        case "after" | "before" | "query":
             return f"{node.op}({to_text(node.children[0])})"
         case _:
             return _primitive(node)

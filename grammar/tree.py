@@ -6,6 +6,7 @@ Operators and their arguments:
     and, or          two or more predicates
     not              one predicate
     after, before    one predicate, held against the token before / after the key
+    query            one predicate of token classes, held against the query
     logit            tenths (int), selection                        2.5 noun
     score            logits: softmax over the visible keys of their sum
     part             weight (int), selection or score               30 first
@@ -17,7 +18,7 @@ Operators and their arguments:
 from collections.abc import Iterator
 from weakref import WeakValueDictionary
 
-CONNECTIVES = ("and", "or", "not", "after", "before")
+CONNECTIVES = ("and", "or", "not", "after", "before", "query")
 
 
 class Node:

@@ -10,7 +10,7 @@ from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
 
 # Passes of the evaluator's own steps.
-_SHIFTED = {"after": 2, "before": 3}
+_MOVED = {"after": 2, "before": 3, "query": 1}
 _TO_WEIGHTS = 2
 _VISIBLE_MEMBERS = 1
 _NORMALISED = 3
@@ -78,6 +78,6 @@ class _Passes:
                 return inner + len(predicate.children) - 1
             case "not":
                 return inner + 1
-            case "after" | "before":
-                return inner + _SHIFTED[predicate.op]
+            case "after" | "before" | "query":
+                return inner + _MOVED[predicate.op]
         return PRIMITIVES[predicate.op].cost

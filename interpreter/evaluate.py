@@ -137,6 +137,8 @@ class Evaluator:
                 return _shifted(inner[0], 1)
             case "before":
                 return _shifted(inner[0] & facts.visible, -1)
+            case "query":
+                return self.guard(predicate.children[0])[:, :, None].expand_as(facts.visible)
         primitive = PRIMITIVES[predicate.op]
         value = cast(Tensor, primitive.tensor(facts, *predicate.args))
         return value[:, None, :] if primitive.kind is Kind.TOKEN_CLASS else value

@@ -46,6 +46,8 @@ class Reference:
                 return j > 0 and self.holds(inner[0], i, j - 1)
             case "before":
                 return self.sees(i, j + 1) and self.holds(inner[0], i, j + 1)
+            case "query":
+                return self.holds(inner[0], i, i)
         primitive = PRIMITIVES[predicate.op]
         if primitive.kind is Kind.TOKEN_CLASS:
             return bool(primitive.scalar(self.tokens[j], *predicate.args))

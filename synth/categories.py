@@ -70,8 +70,8 @@ def _selection(selection: Node) -> Category:
 
 
 def _asserted(node: Node) -> set[str]:
-    """The primitives that are not negated: "not comma" does not look at commas."""
-    if node.op == "not":
+    """The primitives that say what is looked at: neither "not comma" nor "query(comma)" does."""
+    if node.op in ("not", "query"):
         return set()
     found = {node.op} if node.op in PRIMITIVES else set()
     return found.union(*map(_asserted, node.children))

@@ -141,7 +141,7 @@ def _code(node: Node) -> str:
             return f"({' | '.join(inner)})"
         case "not":
             return f"~{inner[0]}"
-        case "after" | "before":
+        case "after" | "before" | "query":
             return f"f.{node.op}({inner[0]})"
     others = [ascii(argument) for argument in node.args if not isinstance(argument, Node)]
     how = "pick" if PRIMITIVES[node.op].kind is Kind.SELECTION else "where"

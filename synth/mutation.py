@@ -102,7 +102,7 @@ def _leaves(node: Node, context: str, path: Path = ()) -> Iterator[tuple[Path, N
         yield path, node, context
     for place, argument in enumerate(node.args):
         if isinstance(argument, Node):
-            inner = "guard" if node.op == "when" and place == 0 else context
+            inner = "guard" if node.op in ("when", "query") and place == 0 else context
             yield from _leaves(argument, inner, (*path, place))
 
 

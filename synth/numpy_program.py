@@ -131,6 +131,12 @@ class Facts:
         result[..., :-1] = seen[..., 1:]
         return result
 
+    def query(self, predicate: Array) -> Array:
+        """Holds for every key where the predicate holds for the query itself."""
+        pairs = np.broadcast_to(predicate, self.visible.shape)
+        asked = np.diagonal(pairs, axis1=1, axis2=2)[:, :, None]
+        return np.broadcast_to(asked, self.visible.shape).view(Array)
+
     def pick(self, name: str, predicate: Array, *numbers: int) -> Array:
         """The raw weights of the selection of this name, 0 where not visible."""
         found: Array = PRIMITIVES[name].tensor(self, predicate & self.visible, *numbers)

@@ -25,6 +25,7 @@ SHOWN_WORDS = 40
 NUMBERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 LOGITS = (-30, -20, -10, -5, 5, 10, 15, 20, 30, 50)
 OPERATORS: dict[Choice, float] = {"atom": 80, "not": 5, "and": 8, "or": 5, "after": 1, "before": 1}
+"""Of predicates on one token; `query` stands in those on a pair alone."""
 
 
 def prior(*, causal: bool, words: Sequence[str]) -> Weights:
@@ -49,7 +50,7 @@ def prior(*, causal: bool, words: Sequence[str]) -> Weights:
         "logits": {1: 1, 2: 3, 3: 2},
         "tenths": dict.fromkeys(LOGITS, 1),
         "selection": {"predicate": 0.5 * sum(selections.values()), **selections},
-        "predicate": OPERATORS | {},
+        "predicate": OPERATORS | {"query": 1},
         "guard": OPERATORS | {},
         "predicate atom": {**classes, **relations},
         "guard atom": classes,
@@ -121,6 +122,10 @@ def _selection_choices(selection: Node) -> Iterator[tuple[str, Choice]]:
 
 
 def _predicate_choices(context: str, predicate: Node) -> Iterator[tuple[str, Choice]]:
+    if predicate.op == "query":
+        yield context, predicate.op
+        yield from _predicate_choices("guard", predicate.children[0])
+        return
     if predicate.op in OPERATORS:
         yield context, predicate.op
         for child in predicate.children:
@@ -194,6 +199,8 @@ class Sampler:
         if op in ("and", "or"):
             # Operands of a joint are plain, so that no nesting goes beyond the grammar's.
             return Node(op, self._operand(context), self._operand(context))
+        if op == "query":
+            return Node(op, self.predicate("guard", depth - 1))
         if op in ("after", "before"):
             return Node(op, self.predicate(context, depth - 1))
         atom = self.atom(context)

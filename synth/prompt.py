@@ -56,7 +56,7 @@ INSTRUCTION = (
     "You explain attention heads. A head looks from each query token at key tokens. You are told "
     "where its weight goes; answer with one short program that predicts it: weighted selections "
     "of keys, `6 first + 3 back(1) + 1 noun`. P is a class or relation, or several joined by "
-    "and, or, not, after(P), before(P).\n"
+    "and, or, not, after(P), before(P); query(P) asks what the query is.\n"
 )
 
 

@@ -119,7 +119,10 @@ def predicate_of(selection: Node) -> Node | None:
     """The predicate that a selection picks from; None for a score."""
     if selection.op == "score":
         return None
-    primitive = PRIMITIVES.get(selection.op)
-    if primitive is not None and primitive.kind is Kind.SELECTION:
-        return selection.children[0]
-    return selection
+    return selection.children[0] if is_selection(selection) else selection
+
+
+def is_selection(term: Node) -> bool:
+    """Whether a way to select stands there, and not a predicate alone or a score."""
+    primitive = PRIMITIVES.get(term.op)
+    return primitive is not None and primitive.kind is Kind.SELECTION

@@ -57,6 +57,8 @@ def _operand(rng: Random, depth: int, kinds: Kinds) -> Node:
     chance = rng.random()
     if not depth or chance < 0.7:
         found = _primitive(rng, rng.choice(rng.choice(kinds)), depth)
+    elif chance < 0.75 and RELATIONS in kinds:
+        found = Node("query", random_predicate(rng, depth - 1, (CLASSES,)))
     elif chance < 0.85:
         found = Node(rng.choice(("after", "before")), random_predicate(rng, depth - 1, kinds))
     else:
@@ -124,7 +126,7 @@ def random_tokens(rng: Random, most: int) -> list[Token]:
 
 PIECES = (
     *("first", "first(", "noun", "when ", ": ", "; ", " + ", " - ", "-", "score(", ")", "(", ", "),
-    *("after(", "before(", "not ", " and ", " or ", "near(", "back(", 'word("', '"', "the", " "),
+    *("after(", "before(", "query(", "not ", " and ", " or ", "near(", "back(", 'word("', '"', "the", " "),
     *("1", "0", "10", "99", "100", "1.0", "2.5", ".", "0.5 ", "12 ", "\n", "\t", "\x00", "\ufeff"),
     *("é", "猫", "\u0131", "\u0130", "\xa0", "\u2028", "\u200b", "\ud800", "\U0001f600", "A", "_"),
 )

@@ -50,10 +50,14 @@ def _joined(op: str, operands: list[Node]) -> Node:
 @st.composite
 def _operands(draw: st.DrawFn, depth: int, kinds: tuple[Kind, ...]) -> Node:
     shapes = ["atom", "atom", "atom", *(["after", "before", "group"] if depth else [])]
+    if depth and Kind.RELATION in kinds:
+        shapes.append("query")
     shape = draw(st.sampled_from(shapes))
     if shape == "atom":
         primitive = draw(_named(kinds))
         found = Node(primitive.name, *_arguments(draw, primitive, depth))
+    elif shape == "query":
+        found = Node("query", draw(predicates(depth - 1, (Kind.TOKEN_CLASS,))))
     else:
         found = draw(predicates(depth - 1, kinds))
         found = found if shape == "group" else Node(shape, found)

@@ -59,6 +59,10 @@ def test_examples_are_canonical(primitive) -> None:
         ("when noun: self; when noun: back(1); first", "when noun: self; first"),
         ('word("The")', 'word("The")'),
         ('lemma("The")', 'lemma("the")'),
+        ("not query(noun)", "query(not noun)"),
+        ("query(verb) or self or query(noun)", "query(noun or verb) or self"),
+        ("query(any) and noun", "noun"),
+        ("query(not any)", "first"),
         ("99 self + 99 self + 1 first", "99 self + 99 self + 1 first"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_bidirectional_model_may_look_ahead() -> None:
 def test_sampling_reaches_every_primitive() -> None:
     sampler = Sampler(prior(causal=False, words=WORDS), Random(0))
     seen = {node.op for _ in range(4000) for node in sampler.program().walk()}
-    assert seen >= {*PRIMITIVES, "and", "or", "not", "after", "before", "score", "when"}
+    assert seen >= {*PRIMITIVES, "and", "or", "not", "after", "before", "query", "score", "when"}
 
 
 def test_every_choice_of_any_program_can_be_learned() -> None:
