@@ -16,7 +16,7 @@ def _kth(members: list[int], k: int) -> dict[int, float]:
 
 
 def _rank_from_start(members: "Tensor") -> "Tensor":
-    """[batch, 1 or query, key] float32: 1 for the first member of each row, 2 for the second, ..."""
+    """[batch, 1 or query, key] float32: 1 for the first member of each row, 2 for the next, ..."""
     # Whole numbers are exact in float32 up to 2 ** 24, and int64 sums take four times as long.
     return members.float().cumsum(-1)
 

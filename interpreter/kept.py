@@ -31,7 +31,7 @@ class Kept:
 
 
 class Slots:
-    """Numbers from 0 to `count` - 1 for nodes; where none is free, the oldest node loses its own."""
+    """Numbers below `count` for nodes; where none is free, the oldest node loses its own."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -70,7 +70,9 @@ class Mixer:
             """Slots for selections of so many numbers; room costs nothing until it is used."""
             return max(MOST_SELECTIONS, BYTES // (4 * numbers))
 
-        by_row, by_pick, by_pair = (room(texts * n) for n in (keys + queries, queries, queries * keys))
+        by_row, by_pick, by_pair = (
+            room(texts * n) for n in (keys + queries, queries, queries * keys)
+        )
         self._slots = (Slots(by_row), Slots(by_pick), Slots(by_pair))
         self._rows = np.empty((by_row, texts, keys), dtype=np.float32)
         self._picks = np.empty((by_pick, texts, queries), dtype=np.int32)
