@@ -9,24 +9,27 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from grammar.canonical import content_hash
 from interpreter.capture import Captured, Head, captured, check_texts
 from interpreter.engine import HEADS, TEXTS, Engine, Shard, shards
 from interpreter.evaluate import Evaluator
+from interpreter.fetch import cache_folder
 from interpreter.models import LoadedModel, ModelShape
 from interpreter.progress import progress_bar
 from interpreter.stored_patterns import joined, read_patterns, save_patterns
 from interpreter.texts import Texts
+from synth.heads import parse_heads
 from synth.library import Library, Run
 from synth.library_records import Record
 from synth.pipeline import Settings, propose, start_run
 from synth.prompt import EXAMPLES
-from synth.proposers import Proposer
+from synth.proposers import Proposer, make_proposer
 from synth.ranking import keep_best
 from synth.refining import START, refine
+from synth.scoring import known_model
 
 READ = ("program", "run", "batch", "choice")
 """The kinds of records that a task reads."""
@@ -42,16 +45,33 @@ class Job:
     folder: Path
     """Where the patterns are kept; every worker must see it."""
 
+    @classmethod
+    def named(cls, model: str, proposer: str, settings: Settings, folder: Path | None) -> "Job":
+        """With the model and the proposer of these names, each made once in every process."""
+        return cls(
+            partial(known_model, model),
+            partial(_known_proposer, proposer),
+            settings,
+            folder or cache_folder() / "patterns",
+        )
+
 
 Step = Callable[[Job, Run, dict[str, Captured], Library], None]
 
 
-def synthesize_sharded(job: Job, texts: Texts, library: Library, engine: Engine) -> Run:
-    """As `synth.pipeline.synthesize`, and with the same results."""
+@cache
+def _known_proposer(name: str) -> Proposer:
+    return make_proposer(name)
+
+
+def synthesize_sharded(job: Job, heads: str, texts: Texts, library: Library, engine: Engine) -> Run:
+    """As `synth.pipeline.synthesize`, and with the same results; `heads` as on the command line."""
     split = texts.split()
     ((shape, proposer),) = engine.map(
         partial(_examined, job), [Shard(texts.name, 0, texts.documents)]
     )
+    chosen = tuple(parse_heads(heads, shape.layers, shape.heads))
+    job = replace(job, settings=replace(job.settings, heads=chosen))
     run = start_run(shape, texts, proposer, library, job.settings)
     if run.finished:
         return run

@@ -23,6 +23,7 @@ from tests.tiny_models import tiny
 pytestmark = pytest.mark.usefixtures("tagger")
 
 HEADS = ((0, 1), (0, 2), (1, 0), (1, 2), (1, 3))
+NAMED = "L0H1-2,L1H0,L1H2-3"
 SETTINGS = Settings(heads=HEADS, budget=8, seed=3, max_tokens=24)
 TIMES = ("first_seen", "started", "finished", "seconds")
 
@@ -60,7 +61,7 @@ def job(folder: Path, proposer: Callable[[], Any] = FixedProposer) -> Job:
 
 def sharded_content(folder: Path, engine: Engine, made: Job | None = None) -> list[Record]:
     with Library.in_memory("sharded") as library:
-        synthesize_sharded(made or job(folder), TEXTS, library, engine)
+        synthesize_sharded(made or job(folder), NAMED, TEXTS, library, engine)
         return content(library)
 
 
@@ -89,9 +90,9 @@ def test_what_was_captured_before_is_not_captured_again(
 
     with Library.in_memory("cut off") as library:
         with pytest.raises(InputError, match="cut off"):
-            synthesize_sharded(job(tmp_path), TEXTS, library, Stops())
+            synthesize_sharded(job(tmp_path), NAMED, TEXTS, library, Stops())
         monkeypatch.setattr(sharded, "captured", None)
-        synthesize_sharded(job(tmp_path), TEXTS, library, InProcess())
+        synthesize_sharded(job(tmp_path), NAMED, TEXTS, library, InProcess())
         assert content(library) == whole
 
 
