@@ -98,13 +98,10 @@ def captured(
 ) -> Captured:
     """The same for texts that were checked; `advance` is told how many are done."""
     tokens = read_tokens(texts.documents, loaded.tokenizer, _tagger(), max_tokens)
-    width = max(map(len, tokens))
-    size = _head_size(loaded)
-    attention = torch.zeros(len(tokens), len(heads), width, width)
-    values = torch.zeros(len(tokens), len(heads), width, size)
+    attention, values = empty_patterns(loaded, tokens, heads)
     for start in range(0, len(tokens), BATCH_TEXTS):
         batch = tokens[start : start + BATCH_TEXTS]
-        _capture_batch(loaded, batch, heads, attention[start:], values[start:])
+        capture_batch(loaded, batch, heads, attention[start:], values[start:])
         advance(len(batch))
     return Captured(tuple(heads), tokens, attention, values, loaded.causal)
 
@@ -115,19 +112,36 @@ def _tagger() -> "Language":
     return load_spacy()
 
 
-def _capture_batch(
-    loaded: LoadedModel,
-    batch: Sequence[Sequence[Token]],
-    heads: Sequence[Head],
-    attention: Tensor,
-    values: Tensor,
-) -> None:
+def empty_patterns(
+    loaded: LoadedModel, tokens: Sequence[Sequence[Token]], heads: Sequence[Head]
+) -> tuple[Tensor, Tensor]:
+    """Room for attention and values of some heads on some texts, filled with 0."""
+    width = max(map(len, tokens))
+    attention = torch.zeros(len(tokens), len(heads), width, width)
+    return attention, torch.zeros(len(tokens), len(heads), width, _head_size(loaded))
+
+
+def padded_ids(batch: Sequence[Sequence[Token]]) -> tuple[Tensor, Tensor]:
+    """Ids and mask [text, token] int64, padded on the right with 0."""
     width = max(map(len, batch))
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     mask = torch.zeros(len(batch), width, dtype=torch.long)
     for row, document in enumerate(batch):
         ids[row, : len(document)] = torch.tensor([t.token_id for t in document])
         mask[row, : len(document)] = 1
+    return ids, mask
+
+
+def capture_batch(
+    loaded: LoadedModel,
+    batch: Sequence[Sequence[Token]],
+    heads: Sequence[Head],
+    attention: Tensor,
+    values: Tensor,
+) -> None:
+    """Runs the model once, and writes what the heads do into the first rows of the two tensors."""
+    ids, mask = padded_ids(batch)
+    width = ids.shape[1]
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]
 
