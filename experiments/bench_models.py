@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 ASKED = "Write one program for a head that looks at the previous token and at the first one."
 TOGETHER = 8
 """Answers of one prompt: as many as `headscript synth` asks for at a time."""
-ALONE = 3
-"""Answers that are asked for one by one, to compare."""
 PASSES = 3
 
 
@@ -73,8 +71,8 @@ class _Timed:
         self._processor.reset()
 
 
-def generation(proposer: "OutlinesProposer") -> dict[str, Any]:
-    """Tokens a second of answers written together and one by one, and the grammar's share."""
+def generation(proposer: "OutlinesProposer", alone: int) -> dict[str, Any]:
+    """Tokens a second of answers written together and `alone` one by one; the grammar's share."""
     from synth.prompt import Prompt
 
     prompt = Prompt((("user", ASKED),))
@@ -85,11 +83,11 @@ def generation(proposer: "OutlinesProposer") -> dict[str, Any]:
     together = proposer.propose(prompt, TOGETHER, 1)
     middle = time.perf_counter()
     share = timed.seconds / (middle - started)
-    alone = [draft for seed in range(ALONE) for draft in proposer.propose(prompt, 1, seed + 2)]
+    single = [draft for seed in range(alone) for draft in proposer.propose(prompt, 1, seed + 2)]
     ended = time.perf_counter()
     rates = [
         sum(draft.tokens for draft in drafts) / passed
-        for drafts, passed in ((together, middle - started), (alone, ended - middle))
+        for drafts, passed in ((together, middle - started), (single, ended - middle))
     ]
     return {
         "grammar_share_of_generation": round(share, 4),

@@ -9,7 +9,6 @@ programs are made stand beside: the fewer are new among more programs, the less 
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import click
 import numpy as np
 
+from experiments.memory import peak_memory_mb
 from experiments.pictures import new_figure, save
 from experiments.results import FOLDER, write
 from experiments.tables import table
@@ -78,7 +78,7 @@ def measured(path: Path, programs: int, texts: int, tokens: int, heads: int) -> 
     return {
         "evaluate_seconds": min(evaluate for evaluate, _ in runs),
         "score_seconds": min(score for _, score in runs),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_mb(),
         "selections": len(terms),
         "distinct_selections": len(set(terms)),
     }

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numba
 import torch
 
 from grammar.errors import InputError
@@ -67,8 +68,15 @@ class RayEngine:
         self._ray.shutdown()
 
 
+def use_threads(count: int) -> None:
+    """Lets torch and compiled code compute with so many threads in this process."""
+    torch.set_num_threads(count)
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
+    numba.set_num_threads(min(count, most))
+
+
 def _with_threads(
     work: Callable[[Shard[Item]], Result], shard: Shard[Item], threads: int
 ) -> Result:
-    torch.set_num_threads(threads)
+    use_threads(threads)
     return work(shard)
