@@ -20,8 +20,9 @@ from experiments.streaming import long_texts
 from experiments.tables import table
 from interpreter.engine import TEXTS, Engine, InProcess, Shard, shards
 from interpreter.texts import OWN_CORPUS
+from interpreter.threads import use_threads
 from synth.library import Library
-from synth.ray_engine import RayEngine, use_threads
+from synth.ray_engine import RayEngine
 from synth.scoring import ShardScores, known_model, score_shard
 
 CLAIM = "Shards give the same results on a cluster as in one process, to the bit, and sooner."

@@ -2,8 +2,9 @@
 
     python -m experiments.growth
 
-Every point is a process of its own, so that its memory is its own too: shards of texts go by, the
-programs are evaluated on each and scored against all heads, whose patterns are random.  Of each
+Every point is a process of its own, so that its memory is its own too, and has one thread, so that
+what else the machine does counts little: shards of texts go by, the programs are evaluated on each
+and scored against all heads, whose patterns are random.  Seconds are the processor's.  Of each
 size the exponent of time and of memory is fitted on a log-log scale.  The selections of which the
 programs are made stand beside: the fewer are new among more programs, the less each one costs.
 """
@@ -62,7 +63,9 @@ def measured(path: Path, programs: int, texts: int, tokens: int, heads: int) -> 
 
     from experiments.bench_command import library_programs
     from grammar.token_facts import Token
+    from interpreter.threads import use_threads
 
+    use_threads(1)
     read = json.loads(path.read_text())
     documents = [[Token(**token) for token in text[:tokens]] for text in read[:texts]]
     chosen = library_programs(programs, documents)
@@ -103,11 +106,11 @@ def _run(chosen: Sequence[Any], documents: Sequence[Any], heads: int) -> tuple[f
         real /= real.sum(-1, keepdim=True)
         ious, evaluator = HeadIoU(real, facts.visible), Evaluator(facts)
         for start in range(0, len(chosen), SCORED_AT_ONCE):
-            started = time.perf_counter()
+            started = time.process_time()
             some = [evaluator.matrices(p) for p in chosen[start : start + SCORED_AT_ONCE]]
-            middle = time.perf_counter()
+            middle = time.process_time()
             total[start : start + len(some)] += ious.ious(torch.stack(some)).sum(1)
-            scoring += time.perf_counter() - middle
+            scoring += time.process_time() - middle
             evaluating += middle - started
     return evaluating, scoring
 

@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numba
 import torch
 
 from grammar.errors import InputError
 from interpreter.engine import Item, Result, Shard
+from interpreter.threads import use_threads
 
 WAITING = 2
 """Tasks that are handed out per core: enough that none is idle, few that results do not pile up."""
@@ -66,13 +66,6 @@ class RayEngine:
     def close(self) -> None:
         """Lets go of the cluster; one that was started here ends."""
         self._ray.shutdown()
-
-
-def use_threads(count: int) -> None:
-    """Lets torch and compiled code compute with so many threads in this process."""
-    torch.set_num_threads(count)
-    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    numba.set_num_threads(min(count, most))
 
 
 def _with_threads(
