@@ -97,7 +97,7 @@ SELECTIONS = (
         tensor=lambda facts, members, k: _kth_in_view(facts, members, k),
         parameters=PICK,
         defaults=(1,),
-        cost=7,
+        cost=5,
     ),
     Primitive(
         "recent",
@@ -109,7 +109,7 @@ SELECTIONS = (
         tensor=lambda facts, members, k: _kth_before(facts, members, k),
         parameters=PICK,
         defaults=(1,),
-        cost=10,
+        cost=5,
     ),
     Primitive(
         "next",
@@ -146,7 +146,7 @@ SELECTIONS = (
         },
         tensor=lambda facts, members, k: _halved_before(facts, members, k),
         parameters=PICK,
-        cost=13,
+        cost=11,
     ),
     Primitive(
         "earliest",

@@ -33,7 +33,7 @@ class Evaluator:
         self.sink[:, :, 0] = 1.0
         # Where nothing is compiled, torch mixes.
         on_cpu = facts.visible.device.type == "cpu"
-        self._mixer = Mixer(facts, self._spread) if COMPILED and on_cpu else None
+        self._mixer = Mixer(facts) if COMPILED and on_cpu else None
         self.sink *= facts.at_query(facts.real)[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
@@ -43,7 +43,7 @@ class Evaluator:
             rule_of = torch.full(self.sink.shape[:2], len(guarded), dtype=torch.uint8)
             for number in reversed(range(len(guarded))):
                 rule_of[self.guard(guarded[number].children[0])] = number
-            return self._mixer.matrices(program, rule_of)
+            return self._mixer.matrices(program, rule_of, self._spread)
         result = self._mixture(last)
         for rule in reversed(guarded):
             condition, mixture = rule.children

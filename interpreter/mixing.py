@@ -37,6 +37,8 @@ C1, C2, C3, C4, C5, C6 = (
 SMALLEST_POWER = np.float32(-126.0)
 
 Array = NDArray[Any]
+Spread = Callable[[Node], Tensor]
+"""Gives the raw weights [text, 1 or query, key] of a selection, not yet cut to what is visible."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ KINDS = 3
 class Mixer:
     """Mixes programs on one batch of facts, on the CPU."""
 
-    def __init__(self, facts: Facts, spread: Callable[[Node], Tensor]) -> None:
-        """`spread` gives the raw weights [text, 1 or query, key] of a selection, uncut."""
-        self._spread = spread
+    def __init__(self, facts: Facts) -> None:
         texts, queries, keys = self._shape = tuple(facts.visible.shape)
         # The visible keys of a query are the first of the text.
         self._ends = facts.visible.sum(-1).numpy()
@@ -81,9 +81,9 @@ class Mixer:
         self._pair_scales = np.empty((by_pair, texts, queries), dtype=np.float32)
         """What makes the raw weights of a query shares, 0 where it has none."""
 
-    def matrices(self, program: Node, rule_of: Tensor) -> Tensor:
+    def matrices(self, program: Node, rule_of: Tensor, spread: Spread) -> Tensor:
         """[text, query, key] float32; `rule_of` [text, query] uint8 says which rule decides."""
-        encoded = self._encoded(program)
+        encoded = self._encoded(program, spread)
         result = torch.empty(self._shape)
         _mix(
             self._rows,
@@ -103,7 +103,7 @@ class Mixer:
         )
         return result
 
-    def _encoded(self, program: Node) -> _Encoded:
+    def _encoded(self, program: Node, spread: Spread) -> _Encoded:
         rules, weights, terms, scores, logits, selections = [0], [], [], [0], [], []
         for rule in program.children:
             mixture = rule.children[-1] if rule.op == "when" else rule
@@ -112,12 +112,12 @@ class Mixer:
                 term = part.children[0]
                 weights.append(number / sum(numbers))
                 if term.op != "score":
-                    terms.append(self._index(term))
+                    terms.append(self._index(term, spread))
                     continue
                 terms.append(-len(scores))
                 for logit in term.children:
                     logits.append(cast(int, logit.args[0]) / 10)
-                    selections.append(self._index(logit.children[0]))
+                    selections.append(self._index(logit.children[0], spread))
                 scores.append(len(logits))
             rules.append(len(terms))
         return _Encoded(
@@ -129,13 +129,13 @@ class Mixer:
             np.array(selections, dtype=np.int64),
         )
 
-    def _index(self, selection: Node) -> int:
+    def _index(self, selection: Node, spread: Spread) -> int:
         """Where the selection's weights are; they are computed where they are not known."""
         for kind, slots in enumerate(self._slots):
             known = slots.find(selection)
             if known is not None:
                 return KINDS * known + kind
-        weights = self._spread(selection).expand(self._shape[0], -1, -1).contiguous().numpy()
+        weights = spread(selection).expand(self._shape[0], -1, -1).contiguous().numpy()
         if weights.shape[1] < self._shape[1]:
             slot = self._slots[ROWS].take(selection)
             self._rows[slot] = weights[:, 0]
