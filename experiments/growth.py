@@ -28,7 +28,7 @@ from experiments.tables import table
 
 CLAIM = (
     "Time grows no worse than linearly with programs, texts and heads and quadratically with "
-    "tokens; memory does not grow with programs and texts."
+    "tokens; memory is bounded in programs and texts."
 )
 BASE = {"programs": 250, "texts": 16, "tokens": 96, "heads": 68}
 """The other sizes, while one of them grows."""
