@@ -64,7 +64,7 @@ def main(documents: int, tokens: int, output: Path) -> None:
     """Score the shipped library on shards of texts, in one process and on a local cluster."""
     use_threads(1)
     # As important as this process, to compare them on a machine that does other things too.
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     with Library.open(LIBRARY) as library:
         chosen = [((c.layer, c.head), c.text) for c in library.choices(MODEL)]
     texts = long_texts(OWN_CORPUS, documents, tokens)
