@@ -27,7 +27,10 @@ from interpreter.overlap import HeadIoU
 from interpreter.texts import OWN_CORPUS, load_texts
 from interpreter.threads import use_threads
 
-CLAIM = "What bounds spare in scores, a second evaluation costs, unless the heads are many."
+CLAIM = (
+    "Where the best program alone is wanted, bounds could spare most exact scores; the ranking "
+    "wants the best of every size."
+)
 BLOCKS_OF = (2, 4, 8, 16)
 
 
