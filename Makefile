@@ -15,7 +15,7 @@ HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 CLAIMS = fit grids three_heads coverage travel short_texts
 
-.PHONY: demo libraries experiments experiments-quick $(CLAIMS) safety_and_speed \
+.PHONY: demo libraries experiments experiments-quick $(CLAIMS) safety_and_speed speed \
 	test fuzz vllm lint format clean
 
 demo: .venv/installed
@@ -60,6 +60,14 @@ travel: MORE = $(addprefix --texts ,$(filter-out $(TEXTS),stories) code $(QUESTI
 # It measures time: nothing else should run meanwhile.
 safety_and_speed: .venv/installed
 	$(BIN)/python -m experiments.safety_and_speed $(SIZE)
+
+# As long as it takes, and measured too: growth, memory, a local cluster, what a large run takes.
+speed: .venv/installed-plots
+	$(PIP) install -c constraints.txt -e ".[ray]"
+	for claim in growth streaming cluster pruning large_run; do \
+		$(BIN)/python -m experiments.$$claim || exit 1; \
+	done
+	$(BIN)/python -m experiments.render
 
 test: lint
 	$(BIN)/pytest

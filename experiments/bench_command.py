@@ -1,9 +1,7 @@
-"""`headscript bench`: how fast programs are evaluated, scored, and held to the grammar."""
+"""`headscript bench`: how fast programs are evaluated, scored and written, and heads captured."""
 
 import json
-import resource
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from grammar.token_facts import Token
     from grammar.tree import Node
-    from interpreter.models import LoadedModel
 
 MAX_TOKENS = 96
 SHIPPED = Path(__file__).parent / "libraries" / "smollm2-135m.jsonl"
@@ -23,6 +18,7 @@ HEADS = 270
 """As many as SmolLM2-135M has."""
 TEXTS_AT_ONCE = 16
 """What programs share is kept for so many texts at a time."""
+REPEATS = 10
 REFERENCE_PROGRAMS = 8
 """Programs that the reference evaluator, a double loop in Python, runs on one text."""
 
@@ -31,7 +27,7 @@ REFERENCE_PROGRAMS = 8
 @click.option("--quick", is_flag=True, help="Under a minute: fewer programs and texts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(quick: bool, as_json: bool) -> None:
-    """Measure evaluation, scoring and grammar masks on this machine.
+    """Measure evaluation, scoring, writing under the grammar and capture on this machine.
 
     Programs are those of the shipped library of SmolLM2 and mutants of them, the texts are the
     project's own, cut to 96 tokens of SmolLM2; the patterns that are scored are random. Nothing
@@ -40,8 +36,12 @@ def bench(quick: bool, as_json: bool) -> None:
     \b
     JSON: {"sizes": {"programs", "texts", "tokens", "heads", "masks", "threads"},
     "evaluate_us_per_program_text", "reference_us_per_program_text", "evaluate_speedup",
-    "scores_per_second", "min_add_per_second" (of this machine, in cache),
-    "scoring_share_of_limit", "mask_us_p50", "mask_us_p99", "first_mask_ms", "peak_memory_mb"}
+    "torch_us_per_program_text" (programs written by hand in torch), "evaluate_times_torch" (the
+    same programs), "scores_per_second", "min_add_per_second" (of this machine, in cache),
+    "scoring_share_of_limit", "mask_us_p50", "mask_us_p99", "first_mask_ms",
+    "grammar_share_of_generation", "tokens_per_second_together", "tokens_per_second_one_by_one",
+    "together_speedup", "capture_texts_per_second", "capture_times_forward" (a plain eager pass),
+    "peak_memory_mb"}
     """
     result = measure(quick)
     if as_json:
@@ -57,9 +57,12 @@ def measure(quick: bool) -> dict[str, Any]:
     """What `bench` prints as JSON."""
     import torch
 
+    from experiments.bench_models import capturing, generation, mask_times
+    from experiments.memory import peak_memory_mb
     from interpreter.models import load_model, load_spacy
     from interpreter.texts import OWN_CORPUS, load_texts
     from interpreter.tokens import read_tokens
+    from synth.outlines_proposer import OutlinesProposer
 
     texts, count = (16, 300) if quick else (60, 1000)
     loaded = load_model("smollm2-135m")
@@ -76,6 +79,7 @@ def measure(quick: bool) -> dict[str, Any]:
         }
     }
     result |= evaluation(programs, tokens)
+    result |= against_torch(tokens[:TEXTS_AT_ONCE])
     result |= scoring(programs[: count // 5], tokens)
     masks = mask_times(programs, loaded)
     result["sizes"]["masks"] = len(masks[1])
@@ -83,8 +87,10 @@ def measure(quick: bool) -> dict[str, Any]:
         "mask_us_p50": _percentile(masks[1], 0.5),
         "mask_us_p99": _percentile(masks[1], 0.99),
         "first_mask_ms": round(1e3 * masks[0], 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
+    result |= capturing(loaded, tokens)
+    result |= generation(OutlinesProposer("smollm2-135m"), alone=1 if quick else 4)
+    result["peak_memory_mb"] = peak_memory_mb()
     return result
 
 
@@ -112,6 +118,7 @@ def library_programs(count: int, tokens: Sequence[Sequence["Token"]]) -> list["N
 
 def evaluation(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> dict[str, Any]:
     """Microseconds per program and text, of the evaluator and of the reference one."""
+    from experiments.bench_models import seconds
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
     from interpreter.reference import Reference
@@ -131,8 +138,8 @@ def evaluation(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) 
         for program in programs[:REFERENCE_PROGRAMS]:
             reference.matrix(program)
 
-    each = _seconds(evaluate) / (len(programs) * len(tokens))
-    slow = _seconds(refer) / REFERENCE_PROGRAMS
+    each = min(seconds(evaluate) for _ in range(2)) / (len(programs) * len(tokens))
+    slow = seconds(refer) / REFERENCE_PROGRAMS
     return {
         "evaluate_us_per_program_text": round(1e6 * each, 1),
         "reference_us_per_program_text": round(1e6 * slow, 1),
@@ -140,14 +147,44 @@ def evaluation(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) 
     }
 
 
+def against_torch(tokens: Sequence[Sequence["Token"]]) -> dict[str, Any]:
+    """Microseconds per program and text of programs written in torch, and the evaluator's ratio.
+
+    The evaluator is fresh each time: nothing is known from other programs.
+    """
+    from experiments.bench_models import seconds
+    from experiments.handwritten import HANDWRITTEN, handwritten
+    from grammar.parser import parse_or_raise
+    from interpreter.evaluate import Evaluator
+    from interpreter.facts import make_facts
+
+    facts = make_facts(tokens, causal=True)
+    programs = [parse_or_raise(text) for text in HANDWRITTEN]
+
+    def evaluate() -> None:
+        evaluator = Evaluator(facts)
+        for program in programs:
+            evaluator.matrices(program)
+
+    evaluate()
+    pairs = [(seconds(lambda: handwritten(facts)), seconds(evaluate)) for _ in range(REPEATS)]
+    in_torch, evaluated = (min(times) for times in zip(*pairs, strict=True))
+    return {
+        "torch_us_per_program_text": round(1e6 * in_torch / len(programs) / len(tokens), 1),
+        "evaluate_times_torch": round(evaluated / in_torch, 2),
+    }
+
+
 def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> dict[str, Any]:
     """(program, head, text) IoUs a second, beside the minima and sums that the machine can do."""
     import torch
 
+    from experiments.bench_models import seconds
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
     from interpreter.overlap import HeadIoU, overlap_limit
 
+    tokens = tokens[:TEXTS_AT_ONCE]
     facts = make_facts(tokens, causal=True)
     width = facts.visible.shape[-1]
     generator = torch.Generator().manual_seed(0)
@@ -158,7 +195,8 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
     matrices = torch.stack([evaluator.matrices(program) for program in programs])
     heads = HeadIoU(real, facts.visible)
     heads.ious(matrices[:1])  # compiles
-    rate = matrices.shape[0] * HEADS * len(tokens) / _seconds(lambda: heads.ious(matrices))
+    shortest = min(seconds(lambda: heads.ious(matrices)) for _ in range(3))
+    rate = matrices.shape[0] * HEADS * len(tokens) / shortest
     limit = overlap_limit()
     cells = int(facts.visible.sum()) / len(tokens)
     return {
@@ -166,40 +204,6 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
         "min_add_per_second": round(limit),
         "scoring_share_of_limit": round(rate * cells / limit, 3),
     }
-
-
-def mask_times(programs: Sequence["Node"], loaded: "LoadedModel") -> tuple[float, list[float]]:
-    """Seconds to the first mask, compiling included, and for each mask along the programs."""
-    from llguidance import LLMatcher
-    from llguidance.hf import from_tokenizer
-    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
-
-    from grammar.grammar_file import PATH
-    from grammar.printer import to_text
-
-    tokenizer = from_tokenizer(loaded.tokenizer)
-    bitmask: Tensor = allocate_token_bitmask(1, tokenizer.vocab_size)
-    started = time.perf_counter()
-    grammar = LLMatcher.grammar_from_lark(PATH.read_text(encoding="utf-8"))
-    fresh = LLMatcher(tokenizer, grammar)
-    fill_next_token_bitmask(fresh, bitmask, 0)
-    first = time.perf_counter() - started
-    times = []
-    for program in programs:
-        matcher = fresh.deep_copy()
-        for token in loaded.tokenizer(to_text(program), add_special_tokens=False)["input_ids"]:
-            started = time.perf_counter()
-            fill_next_token_bitmask(matcher, bitmask, 0)
-            times.append(time.perf_counter() - started)
-            if matcher.try_consume_tokens([token]) == 0:
-                break
-    return first, times
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def _percentile(seconds: Sequence[float], share: float) -> float:

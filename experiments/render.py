@@ -1,4 +1,4 @@
-"""Writes the results of the claims into the README and docs/results.md, between their markers.
+"""Writes the results of the claims into the README and two pages of docs, between their markers.
 
     python -m experiments.render
 
@@ -15,14 +15,19 @@ from pathlib import Path
 import click
 
 from experiments import (
+    cluster,
     coverage,
     fit,
     grids,
+    growth,
     head_damage,
+    large_run,
+    pruning,
     question_answering,
     replacement_curve,
     safety_and_speed,
     short_texts,
+    streaming,
     three_heads,
     travel,
 )
@@ -41,8 +46,13 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "travel": travel.BLOCKS,
     "short_texts": short_texts.BLOCKS,
     "safety_and_speed": safety_and_speed.BLOCKS,
+    "growth": growth.BLOCKS,
+    "streaming": streaming.BLOCKS,
+    "cluster": cluster.BLOCKS,
+    "large_run": large_run.BLOCKS,
+    "pruning": pruning.BLOCKS,
 }
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")
 
 _BLOCK = re.compile(r"(<!-- results (\w+)\.(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -6,9 +6,11 @@ Three kinds:
   `tensor(facts, *args)` -> [batch, tokens] bool;
 * a relation says yes or no about a query i and a key j; `scalar(tokens, i, j, *args)`,
   `tensor(facts, *args)` -> [batch, query, key] bool;
-* a selection weighs the keys; `scalar(i, members, *args)` -> {key: weight},
-  `tensor(facts, members, *args)` -> [batch, query, key] float32, where `members` are the
-  visible keys that the selection's predicate holds for.
+* a selection weighs the keys; `scalar(i, members, *args)` -> {key: weight}, where `members` are
+  the visible keys that the selection's predicate holds for; `tensor(facts, members, *args)` ->
+  [batch, 1 or query, key] float32, where `members` is [batch, 1 or query, key], with 1 where no
+  query matters.  It holds keys past the visible ones too: what a key weighs must not depend on
+  those after `facts.newest`, and what is past it is cut off by the evaluator.
 
 The scalar definition is the meaning; the tensor body is its fast form.  Tensor bodies use methods
 of tensors alone, so that reading or checking a program needs no torch.

@@ -16,29 +16,39 @@ def _kth(members: list[int], k: int) -> dict[int, float]:
 
 
 def _rank_from_start(members: "Tensor") -> "Tensor":
-    """[batch, query, key] float32: 1 for the first member of each row, 2 for the second, ..."""
+    """[batch, 1 or query, key] float32: 1 for the first member of each row, 2 for the next, ..."""
     # Whole numbers are exact in float32 up to 2 ** 24, and int64 sums take four times as long.
     return members.float().cumsum(-1)
 
 
-def _rank_from_end(members: "Tensor") -> "Tensor":
-    """[batch, query, key] float32: 1 for the last member of each row, 2 for the one before, ..."""
-    counts = _rank_from_start(members)
-    return counts[..., -1:] - counts + 1
-
-
 def _kth_from_start(members: "Tensor", k: int) -> "Tensor":
-    """[batch, query, key] float32: 1 at the k-th member of each row."""
+    """[batch, 1 or query, key] float32: 1 at the k-th member of each row."""
     return (members & (_rank_from_start(members) == k)).float()
 
 
-def _kth_from_end(members: "Tensor", k: int) -> "Tensor":
-    """[batch, query, key] float32: 1 at the k-th last member of each row."""
-    return (members & (_rank_from_end(members) == k)).float()
+def _kth_in_view(facts: "Facts", members: "Tensor", k: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the k-th member from the end of what the query sees."""
+    counts = _rank_from_start(members)
+    return (members & (counts == facts.pick(counts, facts.newest) + (1 - k))).float()
 
 
-def _earlier(facts: "Facts", members: "Tensor") -> "Tensor":
-    return members & (offset(facts) > 0)
+def _count_before(facts: "Facts", members: "Tensor", counts: "Tensor") -> "Tensor":
+    """[batch, query, 1] float32: how many members stand before the query."""
+    return facts.pick(counts, facts.query) - facts.pick(members, facts.query).float()
+
+
+def _kth_before(facts: "Facts", members: "Tensor", k: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the k-th member from the query backwards."""
+    counts = _rank_from_start(members)
+    return (members & (counts == _count_before(facts, members, counts) + (1 - k))).float()
+
+
+def _halved_before(facts: "Facts", members: "Tensor", half_life: int) -> "Tensor":
+    """[batch, query, key] float32: 1 at the last member before the query, then halving."""
+    counts = _rank_from_start(members)
+    others = _count_before(facts, members, counts) - counts
+    # Clamped: a power that overflows would make NaN of the keys that are left out.
+    return (members & (others >= 0)) * _halving(others.clamp_min(0), half_life)
 
 
 def _later(facts: "Facts", members: "Tensor") -> "Tensor":
@@ -56,11 +66,6 @@ def _halved(steps: int, half_life: int) -> float:
 def _halving(steps: "Tensor", half_life: int) -> "Tensor":
     """The same on tensors: float32, 2 ** -(steps / half_life)."""
     return (-(steps.float() / half_life).clamp_max(MOST_HALVINGS)).exp2()
-
-
-def _halved_from_end(members: "Tensor", half_life: int) -> "Tensor":
-    """[batch, query, key] float32: 1 at the last member, halving with every `half_life` others."""
-    return members * _halving(_rank_from_end(members) - 1, half_life)
 
 
 def _recent_scalar(i: int, members: list[int]) -> list[int]:
@@ -89,10 +94,10 @@ SELECTIONS = (
         "the {nth}last {one} in view",
         "last(stop)",
         scalar=lambda i, members, k: _kth(members[::-1], k),
-        tensor=lambda facts, members, k: _kth_from_end(members, k),
+        tensor=lambda facts, members, k: _kth_in_view(facts, members, k),
         parameters=PICK,
         defaults=(1,),
-        cost=7,
+        cost=5,
     ),
     Primitive(
         "recent",
@@ -101,10 +106,10 @@ SELECTIONS = (
         "the {nth}latest {one} before the query",
         "recent(noun)",
         scalar=lambda i, members, k: _kth(_recent_scalar(i, members), k),
-        tensor=lambda facts, members, k: _kth_from_end(_earlier(facts, members), k),
+        tensor=lambda facts, members, k: _kth_before(facts, members, k),
         parameters=PICK,
         defaults=(1,),
-        cost=10,
+        cost=5,
     ),
     Primitive(
         "next",
@@ -139,9 +144,9 @@ SELECTIONS = (
         scalar=lambda i, members, k: {
             j: _halved(rank, k) for rank, j in enumerate(_recent_scalar(i, members))
         },
-        tensor=lambda facts, members, k: _halved_from_end(_earlier(facts, members), k),
+        tensor=lambda facts, members, k: _halved_before(facts, members, k),
         parameters=PICK,
-        cost=13,
+        cost=11,
     ),
     Primitive(
         "earliest",

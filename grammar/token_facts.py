@@ -45,7 +45,7 @@ class Token:
 class TensorFacts(Protocol):
     """The same facts for a batch of texts, as tensors; the padding is on the right.
 
-    All fields but the last three are [batch, tokens], int64 or bool.  Identifiers are equal
+    All fields but the last four are [batch, tokens], int64 or bool.  Identifiers are equal
     exactly where the strings are, and negative where there is none.  The queries are all tokens
     or some of them.
     """
@@ -70,9 +70,17 @@ class TensorFacts(Protocol):
     position: "Tensor"  # [tokens] int64: 0, 1, 2, ...
     query: "Tensor"  # [batch or 1, queries] int64: the positions of the queries
     visible: "Tensor"  # [batch, queries, tokens] bool: may query i look at key j?
+    newest: "Tensor"  # [batch, queries] int64: the last key that the query may look at
 
     def at_query(self, values: "Tensor") -> "Tensor":
         """[batch, queries] of [batch, tokens]: the values at the queries."""
+        ...
+
+    def pick(self, values: "Tensor", keys: "Tensor") -> "Tensor":
+        """[batch, queries, 1] of [batch, 1 or queries, tokens]: for each query the value at a key.
+
+        `keys` is [batch or 1, queries] int64.
+        """
         ...
 
     def text_in(self, characters: str) -> "Tensor":

@@ -1,7 +1,9 @@
 """Captures what heads do on texts: attention matrices, and the values that they move."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
 from interpreter.texts import Texts
 from interpreter.tokens import read_tokens
+
+if TYPE_CHECKING:
+    from spacy.language import Language
 
 Head = tuple[int, int]
 """(layer, head), both from 0."""
@@ -79,33 +84,64 @@ def capture(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens
     InputError as by `check_texts`.
     """
     check_texts(loaded, texts, max_tokens)
-    tokens = read_tokens(texts.documents, loaded.tokenizer, load_spacy(), max_tokens)
-    width = max(map(len, tokens))
-    size = _head_size(loaded)
-    attention = torch.zeros(len(tokens), len(heads), width, width)
-    values = torch.zeros(len(tokens), len(heads), width, size)
     with progress_bar() as bar:
-        task = bar.add_task(f"Attention of {loaded.name}", total=len(tokens))
-        for start in range(0, len(tokens), BATCH_TEXTS):
-            batch = tokens[start : start + BATCH_TEXTS]
-            _capture_batch(loaded, batch, heads, attention[start:], values[start:])
-            bar.advance(task, len(batch))
+        task = bar.add_task(f"Attention of {loaded.name}", total=len(texts.documents))
+        return captured(loaded, texts, heads, max_tokens, partial(bar.advance, task))
+
+
+def captured(
+    loaded: LoadedModel,
+    texts: Texts,
+    heads: Sequence[Head],
+    max_tokens: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Captured:
+    """The same for texts that were checked; `advance` is told how many are done."""
+    tokens = read_tokens(texts.documents, loaded.tokenizer, _tagger(), max_tokens)
+    attention, values = empty_patterns(loaded, tokens, heads)
+    for start in range(0, len(tokens), BATCH_TEXTS):
+        batch = tokens[start : start + BATCH_TEXTS]
+        capture_batch(loaded, batch, heads, attention[start:], values[start:])
+        advance(len(batch))
     return Captured(tuple(heads), tokens, attention, values, loaded.causal)
 
 
-def _capture_batch(
-    loaded: LoadedModel,
-    batch: Sequence[Sequence[Token]],
-    heads: Sequence[Head],
-    attention: Tensor,
-    values: Tensor,
-) -> None:
+@cache
+def _tagger() -> "Language":
+    """Loaded once in each process."""
+    return load_spacy()
+
+
+def empty_patterns(
+    loaded: LoadedModel, tokens: Sequence[Sequence[Token]], heads: Sequence[Head]
+) -> tuple[Tensor, Tensor]:
+    """Room for attention and values of some heads on some texts, filled with 0."""
+    width = max(map(len, tokens))
+    attention = torch.zeros(len(tokens), len(heads), width, width)
+    return attention, torch.zeros(len(tokens), len(heads), width, _head_size(loaded))
+
+
+def padded_ids(batch: Sequence[Sequence[Token]]) -> tuple[Tensor, Tensor]:
+    """Ids and mask [text, token] int64, padded on the right with 0."""
     width = max(map(len, batch))
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     mask = torch.zeros(len(batch), width, dtype=torch.long)
     for row, document in enumerate(batch):
         ids[row, : len(document)] = torch.tensor([t.token_id for t in document])
         mask[row, : len(document)] = 1
+    return ids, mask
+
+
+def capture_batch(
+    loaded: LoadedModel,
+    batch: Sequence[Sequence[Token]],
+    heads: Sequence[Head],
+    attention: Tensor,
+    values: Tensor,
+) -> None:
+    """Runs the model once, and writes what the heads do into the first rows of the two tensors."""
+    ids, mask = padded_ids(batch)
+    width = ids.shape[1]
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]
 

@@ -9,26 +9,31 @@ from torch import Tensor
 from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
 from interpreter.facts import Facts
+from interpreter.kept import Kept
 from interpreter.mixing import Mixer
 from interpreter.overlap import COMPILED
+
+PREDICATE_BYTES = 2**26
+SHARE_BYTES = 2**29
+"""So much is kept for later programs: memory does not grow with their number."""
 
 
 class Evaluator:
     """Evaluates programs on one batch of facts.
 
-    Everything is float32 (bool for predicates) on the facts' device.  Results of predicates,
-    selections and scores are kept, keyed by node, so that programs share what they have in common.
+    Everything is float32 (bool for predicates) on the facts' device.  Results of predicates and
+    selections are kept, keyed by node, so that programs share what they have in common.
     """
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts
-        self._predicates: dict[Node, Tensor] = {}
-        self._shares: dict[Node, Tensor] = {}
+        self._predicates = Kept(PREDICATE_BYTES)
+        self._shares = Kept(SHARE_BYTES)
         self.sink = torch.zeros_like(facts.visible, dtype=torch.float32)
         self.sink[:, :, 0] = 1.0
         # Where nothing is compiled, torch mixes.
         on_cpu = facts.visible.device.type == "cpu"
-        self._mixer = Mixer(facts, self.weights) if COMPILED and on_cpu else None
+        self._mixer = Mixer(facts) if COMPILED and on_cpu else None
         self.sink *= facts.at_query(facts.real)[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
@@ -38,7 +43,7 @@ class Evaluator:
             rule_of = torch.full(self.sink.shape[:2], len(guarded), dtype=torch.uint8)
             for number in reversed(range(len(guarded))):
                 rule_of[self.guard(guarded[number].children[0])] = number
-            return self._mixer.matrices(program, rule_of)
+            return self._mixer.matrices(program, rule_of, self._spread)
         result = self._mixture(last)
         for rule in reversed(guarded):
             condition, mixture = rule.children
@@ -59,19 +64,11 @@ class Evaluator:
         """
         if term.op == "score":
             return self._softmax_of(term)
-        known = self._shares.get(term)
-        if known is None:
-            known = self._shares[term] = self._compute_shares(term)
-        return known
+        return self._shares.get(term, self._compute_shares)
 
     def weights(self, selection: Node) -> Tensor:
         """[batch, query, key] float32: the raw weights of a selection, 0 where not visible."""
-        primitive = PRIMITIVES.get(selection.op)
-        if primitive is None or primitive.kind is not Kind.SELECTION:
-            return (self._predicate(selection) & self.facts.visible).float()
-        predicate, *numbers = selection.args
-        members = self._predicate(cast(Node, predicate)) & self.facts.visible
-        return cast(Tensor, primitive.tensor(self.facts, members, *numbers))
+        return self._spread(selection) * self.facts.visible
 
     def softmax(self, logits: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """[batch, query, key]: softmax over the visible keys of sum_k logits[k] * weights[k].
@@ -105,17 +102,27 @@ class Evaluator:
         logits = torch.tensor(tenths, device=self.sink.device) / 10
         return self.softmax(logits, [self.weights(logit.children[0]) for logit in score.children])
 
+    def _spread(self, selection: Node) -> Tensor:
+        """The raw weights before they are cut to what is visible.
+
+        Float32 [batch, 1 or query, key]; 1 where no query matters.
+        """
+        primitive = PRIMITIVES.get(selection.op)
+        if primitive is None or primitive.kind is not Kind.SELECTION:
+            return self._predicate(selection).float()
+        predicate, *numbers = selection.args
+        members = self._predicate(cast(Node, predicate))
+        return cast(Tensor, primitive.tensor(self.facts, members, *numbers))
+
     def _compute_shares(self, selection: Node) -> Tensor:
         weights = self.weights(selection)
         total = weights.sum(-1, keepdim=True)
         return torch.where(total > 0, weights / total.clamp_min(1e-30), self.sink)
 
     def _predicate(self, predicate: Node) -> Tensor:
-        """Bool, broadcastable to [batch, query, key]; [batch, 1, key] where no query matters."""
-        known = self._predicates.get(predicate)
-        if known is None:
-            known = self._predicates[predicate] = self._compute_predicate(predicate)
-        return known
+        """Bool [batch, 1 or query, key]; 1 where no query matters."""
+        value = self._predicates.get(predicate, self._compute_predicate)
+        return value.expand(-1, -1, self.sink.shape[2])
 
     def _compute_predicate(self, predicate: Node) -> Tensor:
         facts = self.facts

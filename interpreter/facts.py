@@ -16,8 +16,9 @@ class Facts:
 
     Fields are [batch, tokens], int64 identifiers or bool, but for `position` [tokens] int64,
     `query` [batch or 1, queries] int64 (the positions of the tokens that ask: all of them, or of
-    each text the last), `real` [batch, tokens] bool (not padding) and `visible`
-    [batch, queries, key] bool.
+    each text the last), `real` [batch, tokens] bool (not padding), `visible`
+    [batch, queries, key] bool, and `newest` [batch, queries] int64, the last visible key (0 where
+    there is none): a query sees the keys up to it.
     Identifiers are equal exactly where the strings are; -1 stands for none, and for padding.
     """
 
@@ -42,6 +43,7 @@ class Facts:
     query: Tensor
     real: Tensor
     visible: Tensor
+    newest: Tensor
     lengths: list[int]
     causal: bool
     _text: Tensor = field(repr=False)
@@ -53,6 +55,14 @@ class Facts:
     def at_query(self, values: Tensor) -> Tensor:
         """[batch, queries] of [batch, tokens]: the values at the queries."""
         return values.gather(1, self.query.expand(len(values), -1))
+
+    def pick(self, values: Tensor, keys: Tensor) -> Tensor:
+        """[batch, queries, 1] of [batch, 1 or queries, tokens]: for each query the value at a key.
+
+        `keys` is [batch or 1, queries] int64.
+        """
+        chosen = keys.expand(self.visible.shape[:2])[:, :, None]
+        return values.expand(self.visible.shape).gather(2, chosen)
 
     def _where_text(self, holds: Callable[[str], bool]) -> Tensor:
         """[batch, tokens] bool: a property of the token's text, asked once per distinct text."""
@@ -144,6 +154,7 @@ def make_facts(
         query=query,
         real=real,
         visible=visible,
+        newest=(visible.sum(-1) - 1).clamp_min(0),
         lengths=lengths,
         causal=causal,
         _text=padded(lambda t: text_index[t.text], text_index[""]),

@@ -1,7 +1,9 @@
 """Mixtures and scores of selections, compiled: what every program does with what programs share.
 
-The raw weights of all selections of a batch lie in one array.  A program is a few numbers that
-point into it, and each of its rows is mixed where a core's caches hold it.
+The raw weights of selections lie in three arrays: of those that are the same for every query one
+row per text, of those that pick one key for a query its number, of the others one row per query.
+A program is a few numbers that point into them, and each of its rows is mixed where a core's
+caches hold it.
 """
 
 from collections.abc import Callable
@@ -14,12 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grammar import limits
 from grammar.tree import Node
 from interpreter.facts import Facts
+from interpreter.kept import Slots
 from interpreter.overlap import REORDERED
 
-FIRST_SELECTIONS = 256
-"""Room for so many, which costs nothing until it is used; doubled when it is full."""
+BYTES = 2**28
+"""What the selections of one batch may take; with fewer texts at once, more of them are kept."""
+
+MOST_SELECTIONS = limits.MAX_PROGRAM_NODES // 2
+"""Of one program, which needs all of its own at once: each has a part or a logit above it."""
 
 LOG2_E = np.float32(1.4426950408889634)
 # 2 ** f = exp(f ln 2) by its series: below 2e-7 for f in [-0.5, 0.5].
@@ -30,6 +37,8 @@ C1, C2, C3, C4, C5, C6 = (
 SMALLEST_POWER = np.float32(-126.0)
 
 Array = NDArray[Any]
+Spread = Callable[[Node], Tensor]
+"""Gives the raw weights [text, 1 or query, key] of a selection, not yet cut to what is visible."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +53,44 @@ class _Encoded:
     selections: Array
 
 
+ROWS, PICKS, PAIRS = range(3)
+"""The kinds of raw weights; a selection's index is KINDS * slot + kind."""
+KINDS = 3
+
+
 class Mixer:
     """Mixes programs on one batch of facts, on the CPU."""
 
-    def __init__(self, facts: Facts, weights: Callable[[Node], Tensor]) -> None:
-        """`weights` gives the raw weights [text, query, key] of a selection."""
-        self._compute = weights
-        self._known: dict[Node, int] = {}
-        texts, queries, keys = facts.visible.shape
-        self._raw = torch.empty(FIRST_SELECTIONS, texts, queries, keys)
-        self._inverse = torch.empty(FIRST_SELECTIONS, texts, queries)
+    def __init__(self, facts: Facts) -> None:
+        texts, queries, keys = self._shape = tuple(facts.visible.shape)
         # The visible keys of a query are the first of the text.
         self._ends = facts.visible.sum(-1).numpy()
 
-    def matrices(self, program: Node, rule_of: Tensor) -> Tensor:
+        def room(numbers: int) -> int:
+            """Slots for selections of so many numbers; room costs nothing until it is used."""
+            return max(MOST_SELECTIONS, BYTES // (4 * numbers))
+
+        by_row, by_pick, by_pair = (
+            room(texts * n) for n in (keys + queries, queries, queries * keys)
+        )
+        self._slots = (Slots(by_row), Slots(by_pick), Slots(by_pair))
+        self._rows = np.empty((by_row, texts, keys), dtype=np.float32)
+        self._picks = np.empty((by_pick, texts, queries), dtype=np.int32)
+        self._pairs = np.empty((by_pair, texts, queries, keys), dtype=np.float32)
+        self._row_scales = np.empty((by_row, texts, queries), dtype=np.float32)
+        self._pair_scales = np.empty((by_pair, texts, queries), dtype=np.float32)
+        """What makes the raw weights of a query shares, 0 where it has none."""
+
+    def matrices(self, program: Node, rule_of: Tensor, spread: Spread) -> Tensor:
         """[text, query, key] float32; `rule_of` [text, query] uint8 says which rule decides."""
-        encoded = self._encoded(program)
-        result = torch.empty(self._raw.shape[1:])
+        encoded = self._encoded(program, spread)
+        result = torch.empty(self._shape)
         _mix(
-            self._raw.numpy(),
-            self._inverse.numpy(),
+            self._rows,
+            self._row_scales,
+            self._picks,
+            self._pairs,
+            self._pair_scales,
             self._ends,
             rule_of.numpy(),
             encoded.rules,
@@ -76,7 +103,7 @@ class Mixer:
         )
         return result
 
-    def _encoded(self, program: Node) -> _Encoded:
+    def _encoded(self, program: Node, spread: Spread) -> _Encoded:
         rules, weights, terms, scores, logits, selections = [0], [], [], [0], [], []
         for rule in program.children:
             mixture = rule.children[-1] if rule.op == "when" else rule
@@ -85,12 +112,12 @@ class Mixer:
                 term = part.children[0]
                 weights.append(number / sum(numbers))
                 if term.op != "score":
-                    terms.append(self._index(term))
+                    terms.append(self._index(term, spread))
                     continue
                 terms.append(-len(scores))
                 for logit in term.children:
                     logits.append(cast(int, logit.args[0]) / 10)
-                    selections.append(self._index(logit.children[0]))
+                    selections.append(self._index(logit.children[0], spread))
                 scores.append(len(logits))
             rules.append(len(terms))
         return _Encoded(
@@ -102,20 +129,53 @@ class Mixer:
             np.array(selections, dtype=np.int64),
         )
 
-    def _index(self, selection: Node) -> int:
+    def _index(self, selection: Node, spread: Spread) -> int:
         """Where the selection's weights are; they are computed where they are not known."""
-        known = self._known.get(selection)
-        if known is not None:
-            return known
-        index = len(self._known)
-        if index == len(self._raw):
-            self._raw = torch.cat([self._raw, torch.empty_like(self._raw)])
-            self._inverse = torch.cat([self._inverse, torch.empty_like(self._inverse)])
-        self._raw[index] = self._compute(selection)
-        total = self._raw[index].sum(-1)
-        self._inverse[index] = torch.where(total > 0, 1 / total.clamp_min(1e-30), 0.0)
-        self._known[selection] = index
-        return index
+        for kind, slots in enumerate(self._slots):
+            known = slots.find(selection)
+            if known is not None:
+                return KINDS * known + kind
+        weights = spread(selection).expand(self._shape[0], -1, -1).contiguous().numpy()
+        if weights.shape[1] < self._shape[1]:
+            slot = self._slots[ROWS].take(selection)
+            self._rows[slot] = weights[:, 0]
+            _invert_totals(weights, self._ends, self._row_scales[slot])
+            return KINDS * slot + ROWS
+        picks = np.empty(self._shape[:2], dtype=np.int32)
+        if _picks_one(weights, self._ends, picks):
+            slot = self._slots[PICKS].take(selection)
+            self._picks[slot] = picks
+            return KINDS * slot + PICKS
+        slot = self._slots[PAIRS].take(selection)
+        self._pairs[slot] = weights
+        _invert_totals(weights, self._ends, self._pair_scales[slot])
+        return KINDS * slot + PAIRS
+
+
+@numba.njit(cache=True)
+def _picks_one(weights: Array, ends: Array, picks: Array) -> bool:
+    """Whether no query weighs more than one key, and that by 1; `picks` is then that key, or -1."""
+    for text in range(weights.shape[0]):
+        for query in range(weights.shape[1]):
+            picks[text, query] = -1
+            for j in range(ends[text, query]):
+                weight = weights[text, query, j]
+                if weight != 0:
+                    if weight != 1 or picks[text, query] >= 0:
+                        return False
+                    picks[text, query] = j
+    return True
+
+
+@numba.njit(fastmath=REORDERED, cache=True)
+def _invert_totals(weights: Array, ends: Array, scales: Array) -> None:
+    for text in range(ends.shape[0]):
+        for query in range(ends.shape[1]):
+            row = weights[text, min(query, weights.shape[1] - 1)]
+            total = np.float32(0)
+            for j in range(ends[text, query]):
+                total += row[j]
+            scales[text, query] = np.float32(1) / total if total > 0 else np.float32(0)
 
 
 @numba.njit(fastmath=REORDERED, inline="always")
@@ -142,8 +202,11 @@ def _exponentials(row: Array, end: int, bits: Array, powers: Array) -> Any:
 
 @numba.njit(fastmath=REORDERED, parallel=True, cache=True)
 def _mix(
-    raw: Array,
-    inverse: Array,
+    rows: Array,
+    row_scales: Array,
+    picks: Array,
+    pairs: Array,
+    pair_scales: Array,
     ends: Array,
     rule_of: Array,
     rules: Array,
@@ -167,21 +230,31 @@ def _mix(
                 continue
             rule = rule_of[text, query]
             for part in range(rules[rule], rules[rule + 1]):
-                term = terms[part]
-                if term >= 0:
-                    scale = weights[part] * inverse[term, text, query]
-                    if scale == 0:
-                        out[0] += weights[part]
-                        continue
-                    given = raw[term, text, query]
+                term, weight = terms[part], weights[part]
+                if term < 0:
+                    row[:end] = 0
+                    for k in range(scores[-1 - term], scores[-term]):
+                        logit, slot, kind = logits[k], selections[k] // KINDS, selections[k] % KINDS
+                        if kind == PICKS:
+                            if picks[slot, text, query] >= 0:
+                                row[picks[slot, text, query]] += logit
+                            continue
+                        given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
+                        for j in range(end):
+                            row[j] += logit * given[j]
+                    weight /= _exponentials(row, end, bits, powers)
                     for j in range(end):
-                        out[j] += scale * given[j]
+                        out[j] += weight * row[j]
                     continue
-                row[:end] = 0
-                for k in range(scores[-1 - term], scores[-term]):
-                    logit, given = logits[k], raw[selections[k], text, query]
-                    for j in range(end):
-                        row[j] += logit * given[j]
-                scale = weights[part] / _exponentials(row, end, bits, powers)
+                slot, kind = term // KINDS, term % KINDS
+                if kind == PICKS:
+                    out[max(picks[slot, text, query], 0)] += weight
+                    continue
+                scales = row_scales if kind == ROWS else pair_scales
+                weight *= scales[slot, text, query]
+                if weight == 0:
+                    out[0] += weights[part]
+                    continue
+                given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
                 for j in range(end):
-                    out[j] += scale * row[j]
+                    out[j] += weight * given[j]

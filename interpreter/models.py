@@ -46,6 +46,22 @@ class LoadedModel:
     max_tokens: int
     """The longest input, special tokens included."""
 
+    @property
+    def shape(self) -> "ModelShape":
+        """What is known of the model without its weights."""
+        return ModelShape(self.name, self.revision, self.layers, self.heads, self.causal)
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """A model as a process knows it that does not load it."""
+
+    name: str
+    revision: str
+    layers: int
+    heads: int
+    causal: bool
+
 
 @dataclass(frozen=True)
 class _Source:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grammar.errors import InputError
-from interpreter.models import LoadedModel
+from interpreter.models import LoadedModel, ModelShape
 from synth.heads import head_name
 from synth.library import Choice, Library
 
@@ -34,7 +34,9 @@ def most_faithful(library: Library, model: str) -> list[Choice]:
     return sorted(found.values(), key=lambda c: (c.layer, c.head))
 
 
-def of_revision(path: str | Path, choices: Sequence[Choice], loaded: LoadedModel) -> list[Choice]:
+def of_revision(
+    path: str | Path, choices: Sequence[Choice], loaded: LoadedModel | ModelShape
+) -> list[Choice]:
     """Those for these very weights.
 
     InputError where all are for others, or one is for a head that the model does not have.

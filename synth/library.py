@@ -19,7 +19,7 @@ from synth import schema
 from synth.heads import head_name
 from synth.library_jsonl import lines
 from synth.library_notebook import BestProgram, library_html
-from synth.library_records import Added, Record, add_records
+from synth.library_records import Added, Record, add_records, records
 from synth.library_rows import (
     Baseline,
     Choice,
@@ -83,6 +83,10 @@ class Library(Store):
     def lines(self, *, chosen: bool = False) -> Iterator[str]:
         """The library, or its choices alone, as the lines of an export."""
         return lines(self._database, chosen=chosen)
+
+    def records(self) -> Iterator[Record]:
+        """Everything in it; see `synth.library_records`."""
+        return records(self._database)
 
     def add(self, records: Iterable[tuple[str, Record]]) -> Added:
         """Adds records of other libraries, all or none; see `synth.library_records`."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert,
 
 from grammar.errors import InputError
 from synth.library_database import AnyRow, Database
-from synth.library_file import check_file, open_file
+from synth.library_file import check_file, open_file, open_memory
 from synth.library_jsonl import open_export
 from synth.library_rows import Row
 from synth.library_server import open_server
@@ -64,6 +64,13 @@ class Store:
         `place` and the errors are those of `open_database`.
         """
         return cls(place, create)
+
+    @classmethod
+    def in_memory(cls, name: str) -> Self:
+        """An empty library that is gone when it is closed; messages call it `name`."""
+        made = cls.__new__(cls)
+        made._database, made.path = open_memory(name), name
+        return made
 
     def __enter__(self) -> Self:
         return self

@@ -31,7 +31,7 @@ class OutlinesProposer:
         tokenizer: Any = self._tokenizer
         self._model = outlines.from_transformers(self._loaded.model, tokenizer)
         grammar = PATH.read_text(encoding="utf-8")
-        self._processor: Any = get_cfg_logits_processor("llguidance", self._model, grammar)
+        self.processor: Any = get_cfg_logits_processor("llguidance", self._model, grammar)
 
     @property
     def name(self) -> str:
@@ -76,11 +76,11 @@ class OutlinesProposer:
                 f"model {self._loaded.name} reads {self._loaded.max_tokens} tokens, and a prompt "
                 f"with its answer takes {needed}: name another --proposer"
             )
-        self._processor.reset()
+        self.processor.reset()
         logits = self._branching.start(chunks).repeat(count, 1)
         written = torch.empty(count, 0, dtype=torch.long)
         while True:
-            token = _drawn(self._processor(written, logits), random)
+            token = _drawn(self.processor(written, logits), random)
             written = torch.cat([written, token[:, None]], 1)
             if written.shape[1] == MAX_NEW_TOKENS or bool((written == end).any(1).all()):
                 break

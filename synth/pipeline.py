@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
-from interpreter.models import LoadedModel
+from interpreter.models import LoadedModel, ModelShape
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
 from synth.budget import Limits
@@ -36,7 +36,7 @@ def synthesize(
     loaded: LoadedModel, texts: Texts, proposer: Proposer, library: Library, settings: Settings
 ) -> Run:
     """Finds the best program for each head and keeps it in the library."""
-    run = _start(loaded, texts, proposer, library, settings)
+    run = start_run(loaded.shape, texts, proposer.name, library, settings)
     if run.finished:
         return run
     split = texts.split()
@@ -52,21 +52,22 @@ def synthesize(
     return run  # 6. prove it: the scores of `keep_best` are of texts that no step has seen
 
 
-def _start(
-    loaded: LoadedModel, texts: Texts, proposer: Proposer, library: Library, settings: Settings
+def start_run(
+    model: ModelShape, texts: Texts, proposer: str, library: Library, settings: Settings
 ) -> Run:
+    """The run that these determine, begun now or before."""
     about: dict[str, object] = asdict(settings) | {
-        "proposer": proposer.name,
-        "layers": loaded.layers,
-        "model_heads": loaded.heads,
+        "proposer": proposer,
+        "layers": model.layers,
+        "model_heads": model.heads,
         "texts": texts.name,
         "documents": len(texts.documents),
     }
-    key = run_key(model=loaded.revision, texts=texts.sha256, metric=METRIC_VERSION, settings=about)
+    key = run_key(model=model.revision, texts=texts.sha256, metric=METRIC_VERSION, settings=about)
     return library.start_run(
         key=key,
-        model=loaded.name,
-        model_revision=loaded.revision,
+        model=model.name,
+        model_revision=model.revision,
         texts_sha256=texts.sha256,
         settings=about,
     )

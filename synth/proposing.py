@@ -16,6 +16,7 @@ from grammar.primitives import PRIMITIVES
 from grammar.rejection import Rejection, located, printable
 from interpreter.capture import Captured, Head
 from interpreter.cost import program_cost
+from interpreter.engine import HEADS
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
 from synth.budget import spent
@@ -58,11 +59,10 @@ class Rounds:
         self._proposer = proposer
         self._library = library
         self._settings = settings
-        self._writer = PromptWriter(evaluator, patterns.tokens)
+        self._evaluator = evaluator
+        self._writer = self._new_writer()
         self._scored: dict[Head, dict[str, Attempt]] = {head: {} for head in settings.heads}
         self._lost = 0
-        for text in self._known_elsewhere():
-            self._writer.add_example(text)
 
     def run(self) -> None:
         """Asks for all batches that are missing, while the budget lasts."""
@@ -74,7 +74,9 @@ class Rounds:
             task = bar.add_task(
                 shown, total=total, completed=total - sum(map(len, missing.values()))
             )
-            for head in self._settings.heads if any(missing.values()) else ():
+            for number, head in enumerate(self._settings.heads if any(missing.values()) else ()):
+                if number % HEADS == 0:
+                    self._writer = self._new_writer()
                 for batch in missing[head]:
                     prompt = self._prompt(head, batch)
                     count = min(BATCH, self._settings.budget - batch * BATCH)
@@ -85,6 +87,13 @@ class Rounds:
                     self._record(head, batch, self._asked(prompt, head, batch, count))
                     bar.advance(task)
                 self._pass_on(head)
+
+    def _new_writer(self) -> PromptWriter:
+        """One for each shard of heads: no example passes from one shard to another."""
+        writer = PromptWriter(self._evaluator, self._patterns.tokens)
+        for text in self._known_elsewhere():
+            writer.add_example(text)
+        return writer
 
     def _missing(self, batches: int) -> dict[Head, list[int]]:
         found = {}

@@ -1,6 +1,8 @@
 """Chooses a program per head on the select texts, and scores the choice on the test texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -25,6 +27,44 @@ SHOWN_TOKENS = 48
 SHOWN_TEXTS = 3
 
 
+@dataclass(frozen=True)
+class Measures:
+    """How well a program predicts a head, on each of some documents."""
+
+    iou: list[float]
+    iou_no_sink: list[float]
+    jsd: list[float]
+    output_error: list[float]
+
+    def __add__(self, others: "Measures") -> "Measures":
+        """Those of these documents, and then of the others."""
+        return Measures(
+            self.iou + others.iou,
+            self.iou_no_sink + others.iou_no_sink,
+            self.jsd + others.jsd,
+            self.output_error + others.output_error,
+        )
+
+    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
+        """The means, as a library stores them."""
+        return Score(
+            program_hash=content_hash(text),
+            model=about["model"],
+            model_revision=about["model_revision"],
+            layer=head[0],
+            head=head[1],
+            texts_sha256=about["texts_sha256"],
+            split=split,
+            metric_version=scores.METRIC_VERSION,
+            documents=len(self.iou),
+            iou=fmean(self.iou),
+            iou_per_document=self.iou,
+            iou_no_sink=fmean(self.iou_no_sink),
+            jsd=fmean(self.jsd),
+            output_error=fmean(self.output_error),
+        )
+
+
 class Scorer:
     """Scores programs against captured heads; what programs share is computed once."""
 
@@ -46,29 +86,22 @@ class Scorer:
             some = texts[start : start + SCORED_AT_ONCE]
             yield from self._heads.ious(torch.stack([self.matrices(text) for text in some]))
 
-    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
-        """All scores of one program on one head; `about` holds model, revision and texts."""
+    def measures(self, text: str, head: Head) -> Measures:
+        """All scores of one program on one head, for each text."""
         index = self.patterns.heads.index(head)
         real = self.patterns.attention[:, index]
         predicted = self.matrices(text)
-        ious = scores.iou(real, predicted)
         error = scores.output_error(real, predicted, self.patterns.values[:, index])
-        return Score(
-            program_hash=content_hash(text),
-            model=about["model"],
-            model_revision=about["model_revision"],
-            layer=head[0],
-            head=head[1],
-            texts_sha256=about["texts_sha256"],
-            split=split,
-            metric_version=scores.METRIC_VERSION,
-            documents=len(ious),
-            iou=float(ious.mean()),
-            iou_per_document=ious.tolist(),
-            iou_no_sink=float(scores.iou_no_sink(real, predicted).mean()),
-            jsd=float(scores.jsd(real, predicted, self._lengths).mean()),
-            output_error=float(error.mean()),
+        return Measures(
+            iou=scores.iou(real, predicted).tolist(),
+            iou_no_sink=scores.iou_no_sink(real, predicted).tolist(),
+            jsd=scores.jsd(real, predicted, self._lengths).tolist(),
+            output_error=error.tolist(),
         )
+
+    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
+        """All scores of one program on one head; `about` holds model, revision and texts."""
+        return self.measures(text, head).score(text, head, about, split)
 
     def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
         """The first texts with the head's pattern and the program's, cut to be looked at."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from synth.engine_options import engine_options, opened_engine
 from synth.library_command import library_option
 from synth.tables import print_scores
 
@@ -23,8 +24,18 @@ from synth.tables import print_scores
 )
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def score(path: str, model: str, texts: str, max_tokens: int, choice: str, as_json: bool) -> None:
+def score(
+    path: str,
+    model: str,
+    texts: str,
+    max_tokens: int,
+    choice: str,
+    engine: str,
+    ray_address: str | None,
+    as_json: bool,
+) -> None:
     """Score each head's chosen program on texts, beside the trivial programs and baselines.
 
     Of the texts that the library was made from only the test documents are used, all documents
@@ -38,7 +49,8 @@ def score(path: str, model: str, texts: str, max_tokens: int, choice: str, as_js
     """
     from synth.scoring import score_library
 
-    result: dict[str, Any] = score_library(path, model, texts, max_tokens, choice)
+    with opened_engine(engine, ray_address) as opened:
+        result: dict[str, Any] = score_library(path, model, texts, max_tokens, choice, opened)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:

@@ -1,5 +1,12 @@
-"""Scores a library's choices on texts, with the baselines beside them."""
+"""Scores a library's choices on texts, with the baselines beside them.
 
+The texts go by in shards, each captured, scored and let go, so that memory does not grow with them.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, partial, reduce
 from typing import Any
 
 import torch
@@ -9,20 +16,22 @@ from grammar.errors import InputError
 from grammar.parser import parse
 from grammar.rejection import Rejection
 from interpreter import scores
-from interpreter.capture import capture
+from interpreter.capture import Head, captured, check_texts
 from interpreter.cost import check_cost
-from interpreter.models import load_model
+from interpreter.engine import TEXTS, Engine, Shard, shards
+from interpreter.models import LoadedModel, ModelShape, load_model
+from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
 from synth.library import Library
 from synth.library_rows import BEST_TRIVIAL
 from synth.pipeline import TRIVIAL
-from synth.ranking import Scorer
+from synth.ranking import Measures, Scorer
 
 
 def score_library(
-    path: str, model: str, source: str, max_tokens: int, choice: str
+    path: str, model: str, source: str, max_tokens: int, choice: str, engine: Engine
 ) -> dict[str, Any]:
     """The result as `headscript score --json` prints it.
 
@@ -36,8 +45,9 @@ def score_library(
     texts = load_texts(source)
     if texts.sha256 in seen:
         texts = texts.split()["test"]
-    loaded = load_model(model)
-    choices = of_revision(place, choices, loaded)
+    whole = Shard(texts.name, 0, texts.documents)
+    (shape,) = engine.map(partial(examined, model, max_tokens), [whole])
+    choices = of_revision(place, choices, shape)
     trees = {c.text: parse(c.text) for c in choices}
     usable = [c for c in choices if not isinstance(trees[c.text], Rejection)]
     if not usable:
@@ -45,15 +55,23 @@ def score_library(
     for tree in trees.values():
         if not isinstance(tree, Rejection):
             check_cost(tree, max_tokens)
-    heads = [(c.layer, c.head) for c in usable]
-    patterns = capture(loaded, texts, heads, max_tokens)
-    about = {"model": model, "model_revision": loaded.revision, "texts_sha256": texts.sha256}
-    scorer = Scorer(patterns)
-    found = [scorer.score(c.text, (c.layer, c.head), about, "test") for c in usable]
+    chosen = [((c.layer, c.head), c.text) for c in usable]
+    scored = _scored(
+        partial(score_shard, partial(known_model, model), chosen, max_tokens), texts, engine
+    )
+    about = {"model": model, "model_revision": shape.revision, "texts_sha256": texts.sha256}
+    found = [
+        reduce(operator.add, measures).score(text, head, about, "test")
+        for (head, text), *measures in zip(chosen, *(s.measures for s in scored), strict=True)
+    ]
     ious = torch.tensor([s.iou_per_document for s in found])  # [head, text]
     return {
         "model": model,
-        "texts": _about(texts, scorer),
+        "texts": {
+            "documents": len(texts.documents),
+            "tokens": sum(s.tokens for s in scored),
+            "sha256": texts.sha256,
+        },
         "heads": [
             {
                 "layer": s.layer,
@@ -69,33 +87,81 @@ def score_library(
         "mean_iou": float(ious.mean()),
         "mean_iou_ci95": bootstrap_ci95(ious.mean(0).tolist()),
         "mean_iou_no_sink": sum(s.iou_no_sink or 0.0 for s in found) / len(found),
-        "baselines": _baselines(scorer),
+        "baselines": _baselines(scored),
         "distinct_programs": len({c.text for c in usable}),
         "rejected": rejected + len(choices) - len(usable),
     }
 
 
-def _about(texts: Texts, scorer: Scorer) -> dict[str, Any]:
-    return {
-        "documents": len(texts.documents),
-        "tokens": sum(map(len, scorer.patterns.tokens)),
-        "sha256": texts.sha256,
+@cache
+def known_model(name: str) -> LoadedModel:
+    """The model, loaded once in each process."""
+    return load_model(name)
+
+
+def examined(model: str, max_tokens: int, shard: Shard[str]) -> ModelShape:
+    """What the model is; InputError where it cannot be had or cannot read the texts."""
+    loaded = known_model(model)
+    check_texts(loaded, Texts(shard.name, shard.items), max_tokens)
+    return loaded.shape
+
+
+@dataclass(frozen=True)
+class ShardScores:
+    """What the texts of a shard give: plain numbers, whatever the size of the matrices was."""
+
+    tokens: int
+    measures: list[Measures]
+    """Of each chosen program on its head."""
+    trivial: dict[str, list[list[float]]]
+    """IoU of each trivial and random program, [text][head]."""
+
+
+def score_shard(
+    model: Callable[[], LoadedModel],
+    chosen: Sequence[tuple[Head, str]],
+    max_tokens: int,
+    shard: Shard[str],
+) -> ShardScores:
+    """Captures the chosen programs' heads on a shard of texts, and scores the programs."""
+    heads = [head for head, _ in chosen]
+    patterns = captured(model(), Texts(shard.name, shard.items), heads, max_tokens)
+    scorer = Scorer(patterns)
+    trivial = {
+        text: ious.tolist() for text, ious in zip(TRIVIAL, scorer.ious(TRIVIAL), strict=True)
     }
+    for name, matrix in random_patterns(patterns.facts().visible, shard.start).items():
+        trivial[name] = scores.iou(patterns.attention, matrix[:, None]).tolist()
+    return ShardScores(
+        sum(map(len, patterns.tokens)),
+        [scorer.measures(text, head) for head, text in chosen],
+        trivial,
+    )
 
 
-def _baselines(scorer: Scorer) -> dict[str, float]:
+def _scored(
+    work: Callable[[Shard[str]], ShardScores], texts: Texts, engine: Engine
+) -> list[ShardScores]:
+    parts = shards("texts", texts.documents, TEXTS)
+    with progress_bar() as bar:
+        return list(bar.track(engine.map(work, parts), len(parts), description="Scoring texts"))
+
+
+def _baselines(scored: Sequence[ShardScores]) -> dict[str, float]:
     """Mean IoU over heads of each trivial program, and of the paper's random ones.
 
     `best_trivial` takes for each head the best trivial program on these very texts, which
     favours it: it is chosen and reported on the same documents.
     """
     # [head] for each
-    trivial = {text: ious.mean(0) for text, ious in zip(TRIVIAL, scorer.ious(TRIVIAL), strict=True)}
-    result = {text: float(values.mean()) for text, values in trivial.items()}
-    result[BEST_TRIVIAL] = float(torch.stack(list(trivial.values())).amax(0).mean())
-    for name, matrix in random_patterns(scorer.patterns.facts().visible).items():
-        result[name] = float(scores.iou(scorer.patterns.attention, matrix[:, None]).mean())
-    return result
+    found = {
+        name: torch.tensor([ious for s in scored for ious in s.trivial[name]]).mean(0)
+        for name in scored[0].trivial
+    }
+    best = torch.stack([found[text] for text in TRIVIAL]).amax(0)
+    return {name: float(ious.mean()) for name, ious in found.items()} | {
+        BEST_TRIVIAL: float(best.mean())
+    }
 
 
 def random_patterns(visible: Tensor, seed: int = 0) -> dict[str, Tensor]:

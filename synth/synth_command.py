@@ -1,9 +1,13 @@
 """`headscript synth`: writes, fits and keeps programs for the heads of a model."""
 
 import json
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import click
+
+from synth.engine_options import engine_options, opened_engine
 
 
 @click.command(
@@ -46,6 +50,13 @@ import click
 )
 @click.option("--seed", type=click.IntRange(0, 1_000_000), default=0, show_default=True)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
+@engine_options
+@click.option(
+    "--patterns",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where Ray's workers keep captured attention: a folder that all of them see; "
+    "without it one of this machine's.",
+)
 @click.option("--show-prompt", metavar="L5H4", help="Print what the model sees for a head; stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def synth(
@@ -62,6 +73,9 @@ def synth(
     prices: tuple[float, float] | None,
     seed: int,
     max_tokens: int,
+    engine: str,
+    ray_address: str | None,
+    patterns: Path | None,
     show_prompt: str | None,
     as_json: bool,
 ) -> None:
@@ -106,29 +120,39 @@ def synth(
     # What is soon checked comes first, and the library is made when nothing is left to refuse.
     check_heads(show_prompt or heads)
     parse_proposer(proposer)
+    limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
     if dollar_limit is not None and prices is None:
         raise click.UsageError("--dollar-limit needs --prices")
     if "api:" in proposer and dollar_limit is None and token_limit is None:
         raise click.UsageError("an API may cost money: give --dollar-limit or --token-limit")
+    if engine == "ray" and limits != Limits():
+        raise click.UsageError("limits are kept by one process: leave out --engine ray")
     loaded_texts = load_texts(texts)
     loaded_texts.split()
+    settings = Settings(heads=(), budget=budget, seed=seed, max_tokens=max_tokens, limits=limits)
     if show_prompt is None:
         check_place(path)
-    loaded = load_model(model)
-    chosen = tuple(parse_heads(show_prompt or heads, loaded.layers, loaded.heads))
-    check_texts(loaded, loaded_texts, max_tokens)
-    limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
-    settings = Settings(
-        heads=chosen, budget=budget, seed=seed, max_tokens=max_tokens, limits=limits
-    )
-    if show_prompt is not None:
-        from synth.prompt import prompt_for
+    with ExitStack() as stack:
+        if engine == "ray" and show_prompt is None:
+            from synth.sharded import Job, synthesize_sharded
 
-        click.echo(prompt_for(loaded, loaded_texts, chosen, max_tokens).text())
-        return
-    writer = make_proposer(proposer, Prices(*prices) if prices else FREE)
-    with Library.open(path, create=True) as library:
-        run = synthesize(loaded, loaded_texts, writer, library, settings)
+            job = Job.named(model, proposer, settings, patterns)
+            cluster = stack.enter_context(opened_engine(engine, ray_address))
+            library = stack.enter_context(Library.open(path, create=True))
+            run = synthesize_sharded(job, heads, loaded_texts, library, cluster)
+        else:
+            loaded = load_model(model)
+            chosen = tuple(parse_heads(show_prompt or heads, loaded.layers, loaded.heads))
+            check_texts(loaded, loaded_texts, max_tokens)
+            if show_prompt is not None:
+                from synth.prompt import prompt_for
+
+                click.echo(prompt_for(loaded, loaded_texts, chosen, max_tokens).text())
+                return
+            writer = make_proposer(proposer, Prices(*prices) if prices else FREE)
+            library = stack.enter_context(Library.open(path, create=True))
+            settings = replace(settings, heads=chosen)
+            run = synthesize(loaded, loaded_texts, writer, library, settings)
         results = run_results(library, run)
     if as_json:
         click.echo(json.dumps(asdict(results) | {"library": library.path}, indent=2))

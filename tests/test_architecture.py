@@ -46,7 +46,8 @@ def test_imports_run_one_way(path: Path) -> None:
 @pytest.mark.parametrize("path", SHIPPED, ids=place)
 def test_imports_are_declared(path: Path) -> None:
     extras = PROJECT["optional-dependencies"]
-    requirements = [*PROJECT["dependencies"], *extras["hub"], *extras["plots"], *extras["qa"]]
+    optional = [line for name in ("hub", "plots", "qa", "ray") for line in extras[name]]
+    requirements = [*PROJECT["dependencies"], *optional]
     declared = {re.match(r"[\w-]+", line)[0] for line in requirements}  # type: ignore[index]
     # vLLM contradicts our requirements, so no extra can name it: it is an environment's own.
     known = {*ORDER, *sys.stdlib_module_names, "vllm"}

@@ -1,5 +1,6 @@
 """The vectorised evaluator against the reference that defines the language."""
 
+import weakref
 from unittest.mock import patch
 
 import pytest
@@ -12,7 +13,7 @@ from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES, Primitive
 from grammar.token_facts import Token
 from grammar.tree import Node
-from interpreter import evaluate
+from interpreter import evaluate, mixing
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.reference import Reference
@@ -117,3 +118,27 @@ def _plain(token_id: int, word: str, pos: str = "X") -> Token:
     return Token(
         token_id, word, word, -1, "", pos, "", -1, 0, False, False, 0, False, False, False, False
     )
+
+
+def test_an_evaluator_goes_with_its_last_name() -> None:
+    """Not when garbage is collected one day: what it keeps is large."""
+    evaluator = Evaluator(make_facts([[_plain(0, "a"), _plain(1, "b")]], causal=True))
+    evaluator.matrices(parse_or_raise("near(same_word, 4)"))
+    gone = weakref.ref(evaluator)
+    del evaluator
+    assert gone() is None
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for two selections at a time the matrices are the same."""
+    facts = make_facts([[_plain(k % 3, "ab"[k % 2], "NOUN") for k in range(12)]], causal=True)
+    texts = [f"near(same_word, {k}) + 1 newest(noun, {k})" for k in (1, 2, 3, 1, 2)]
+    programs = [parse_or_raise(f"1 {text}") for text in texts]
+    roomy = Evaluator(facts)
+    expected = [roomy.matrices(program) for program in programs]
+    monkeypatch.setattr(mixing, "BYTES", 1)
+    monkeypatch.setattr(mixing, "MOST_SELECTIONS", 2)
+    monkeypatch.setattr(evaluate, "PREDICATE_BYTES", 1)
+    tight = Evaluator(facts)
+    for program, matrices in zip(programs, expected, strict=True):
+        assert torch.equal(tight.matrices(program), matrices)

@@ -1,0 +1,120 @@
+"""What the grammar costs a model that writes, and capture a model that reads."""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from grammar.token_facts import Token
+from grammar.tree import Node
+from interpreter.capture import BATCH_TEXTS, capture_batch, empty_patterns, padded_ids
+from interpreter.models import LoadedModel
+
+if TYPE_CHECKING:
+    from synth.outlines_proposer import OutlinesProposer
+
+ASKED = "Write one program for a head that looks at the previous token and at the first one."
+TOGETHER = 8
+"""Answers of one prompt: as many as `headscript synth` asks for at a time."""
+PASSES = 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def mask_times(programs: Sequence[Node], loaded: LoadedModel) -> tuple[float, list[float]]:
+    """Seconds to the first mask, compiling included, and for each mask along the programs."""
+    from llguidance import LLMatcher
+    from llguidance.hf import from_tokenizer
+    from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
+
+    from grammar.grammar_file import PATH
+    from grammar.printer import to_text
+
+    tokenizer = from_tokenizer(loaded.tokenizer)
+    bitmask = allocate_token_bitmask(1, tokenizer.vocab_size)
+    started = time.perf_counter()
+    grammar = LLMatcher.grammar_from_lark(PATH.read_text(encoding="utf-8"))
+    fresh = LLMatcher(tokenizer, grammar)
+    fill_next_token_bitmask(fresh, bitmask, 0)
+    first = time.perf_counter() - started
+    times = []
+    for program in programs:
+        matcher = fresh.deep_copy()
+        for token in loaded.tokenizer(to_text(program), add_special_tokens=False)["input_ids"]:
+            times.append(seconds(partial(fill_next_token_bitmask, matcher, bitmask, 0)))
+            if matcher.try_consume_tokens([token]) == 0:
+                break
+    return first, times
+
+
+class _Timed:
+    """A logits processor that counts the seconds that it takes."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self.seconds = 0.0
+
+    def __call__(self, *logits: torch.Tensor) -> Any:
+        started = time.perf_counter()
+        result = self._processor(*logits)
+        self.seconds += time.perf_counter() - started
+        return result
+
+    def reset(self) -> None:
+        self._processor.reset()
+
+
+def generation(proposer: "OutlinesProposer", alone: int) -> dict[str, Any]:
+    """Tokens a second of answers written together and `alone` one by one; the grammar's share."""
+    from synth.prompt import Prompt
+
+    prompt = Prompt((("user", ASKED),))
+    proposer.propose(prompt, 1, 0)  # what is made when it is first needed
+    timed = _Timed(proposer.processor)
+    proposer.processor = timed
+    started = time.perf_counter()
+    together = proposer.propose(prompt, TOGETHER, 1)
+    middle = time.perf_counter()
+    share = timed.seconds / (middle - started)
+    single = [draft for seed in range(alone) for draft in proposer.propose(prompt, 1, seed + 2)]
+    ended = time.perf_counter()
+    rates = [
+        sum(draft.tokens for draft in drafts) / passed
+        for drafts, passed in ((together, middle - started), (single, ended - middle))
+    ]
+    return {
+        "grammar_share_of_generation": round(share, 4),
+        "tokens_per_second_together": round(rates[0], 1),
+        "tokens_per_second_one_by_one": round(rates[1], 1),
+        "together_speedup": round(rates[0] / rates[1], 2),
+    }
+
+
+def capturing(loaded: LoadedModel, tokens: Sequence[Sequence[Token]]) -> dict[str, Any]:
+    """Capture of every head, beside a plain pass of the model with eager attention."""
+    batch = tokens[:BATCH_TEXTS]
+    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    ids, mask = padded_ids(batch)
+    attention, values = empty_patterns(loaded, batch, heads)
+
+    def plain() -> None:
+        with torch.no_grad():
+            loaded.model(input_ids=ids, attention_mask=mask)
+
+    def captured() -> None:
+        capture_batch(loaded, batch, heads, attention, values)
+
+    captured()
+    pairs = [(seconds(plain), seconds(captured)) for _ in range(PASSES)]
+    forward, capture = (min(times) for times in zip(*pairs, strict=True))
+    return {
+        "capture_texts_per_second": round(len(batch) / capture, 2),
+        "capture_times_forward": round(capture / forward, 3),
+    }

@@ -1,0 +1,48 @@
+"""The same code on every device: on the CPU always, on an accelerator where there is one."""
+
+import pytest
+import torch
+
+from grammar.parser import parse_or_raise
+from grammar.primitives import PRIMITIVES
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from interpreter.overlap import HeadIoU
+from interpreter.texts import load_texts
+from interpreter.tokens import read_tokens
+from tests.tiny_models import tokenizer
+
+PROGRAMS = [
+    *(primitive.example for primitive in PRIMITIVES.values()),
+    "when noun: 3 recent(stop) + 1 before(noun); score(2.0 same_word - 0.5 distance(any))",
+]
+
+AVAILABLE = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+
+
+def computed(tagger, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The matrices of all programs, and the IoU of each with all of them as heads."""
+    tokens = read_tokens(load_texts("stories").documents[:3], tokenizer(), tagger, 40)
+    facts = make_facts([tokens[0][:25], *tokens[1:]], causal=True, device=device)
+    evaluator = Evaluator(facts)
+    matrices = torch.stack([evaluator.matrices(parse_or_raise(text)) for text in PROGRAMS])
+    assert matrices.device.type == device
+    return matrices, HeadIoU(matrices.transpose(0, 1), facts.visible).ious(matrices)
+
+
+@pytest.mark.parametrize("device", AVAILABLE)
+def test_every_device_computes_the_same(tagger, device: str) -> None:
+    if not AVAILABLE[device]:
+        pytest.skip(f"this machine has no {device} device")
+    matrices, ious = computed(tagger, device)
+    own = ious.diagonal(dim1=0, dim2=2)
+    torch.testing.assert_close(own, torch.ones_like(own))
+    expected = computed(tagger, "cpu")
+    torch.testing.assert_close((matrices.cpu(), ious.cpu()), expected, atol=2e-6, rtol=1e-5)
+
+
+def test_nothing_falls_back_to_the_cpu(tagger) -> None:
+    """Tensors without data stand for a device that is not there: mixed with others they fail."""
+    matrices, ious = computed(tagger, "meta")
+    assert matrices.shape[0] == ious.shape[0] == len(PROGRAMS)
+    assert ious.device.type == "meta"
