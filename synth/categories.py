@@ -4,6 +4,7 @@ from typing import Literal, cast
 
 from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
+from synth.structure import mixture_of
 
 Category = Literal[
     "sink", "positional", "lexical", "syntactic", "repetition", "punctuation", "mixed"
@@ -36,7 +37,7 @@ def category(program: Node) -> Category:
 def category_shares(program: Node) -> dict[Category, float]:
     """The share of the weight of each category; rules count alike, they sum to 1."""
     shares: dict[Category, float] = {}
-    mixtures = [rule.children[-1] if rule.op == "when" else rule for rule in program.children]
+    mixtures = [mixture_of(rule) for rule in program.children]
     for mixture in mixtures:
         weights = [cast(int, part.args[0]) for part in mixture.children]
         for weight, part in zip(weights, mixture.children, strict=True):

@@ -14,6 +14,7 @@ from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
 from synth.constants import Constants, Features
+from synth.structure import mixture_of
 
 STEPS = 80
 STEPS_AFTER_PRUNING = 25
@@ -90,7 +91,7 @@ def _without_one_part(program: Node) -> list[Node]:
     for i, rule in enumerate(rules):
         if rule.op == "when":
             found.append(Node("program", *rules[:i], *rules[i + 1 :]))
-        mixture = rule.children[-1] if rule.op == "when" else rule
+        mixture = mixture_of(rule)
         for smaller in _smaller_mixtures(mixture):
             new = Node("when", rule.children[0], smaller) if rule.op == "when" else smaller
             found.append(canonical(Node("program", *rules[:i], new, *rules[i + 1 :])))

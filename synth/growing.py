@@ -19,6 +19,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts
 from synth.fitting import Fitter
 from synth.library_view import terms
+from synth.structure import mixture_of
 
 MAX_TERMS = 12
 """Weighted selections and logits of one program: what a person still reads."""
@@ -171,7 +172,7 @@ class Grower:
         self, program: Node, number: int, rows: Tensor, gains: Tensor, now: Tensor, target: Tensor
     ) -> list[_Step]:
         rule = program.children[number]
-        mixture = rule.children[-1] if rule.op == "when" else rule
+        mixture = mixture_of(rule)
         if len(mixture.children) == limits.MAX_PARTS or not rows.any():
             return []
         before = self._overlap(now, target, rows)
@@ -208,7 +209,7 @@ class Grower:
         self, program: Node, number: int, rows: Tensor, missing: Tensor, now: Tensor, target: Tensor
     ) -> list[_Step]:
         rule = program.children[number]
-        mixture = rule.children[-1] if rule.op == "when" else rule
+        mixture = mixture_of(rule)
         weights = _weights(mixture)
         before = self._overlap(now, target, rows)
         found = []

@@ -1,4 +1,4 @@
-"""Refines what was proposed, head by head: fit the best, grow the best of those, fit that again."""
+"""Refines what was proposed, head by head: fit the best, grow the best of those, reshape, fit."""
 
 from collections.abc import Sequence
 
@@ -18,6 +18,7 @@ from synth.growing import STEPS, Grower
 from synth.library import Library, Proposal, Run
 from synth.prompt import EXAMPLES
 from synth.ranking import Scorer
+from synth.reshaping import Reshaper
 from synth.structure import structure
 
 START = "score(-1.0 distance(any) + 1.0 first)"
@@ -25,6 +26,9 @@ START = "score(-1.0 distance(any) + 1.0 first)"
 
 GROWING_TEXTS = 24
 """Training texts on which programs grow; their constants are fitted on all of them at last."""
+
+RANKING_TEXTS = 10
+"""The first of those, on which the many ways to reshape a program are ranked."""
 
 FITTED = 3
 """Programs per head whose constants are fitted before the best of them grows."""
@@ -43,9 +47,10 @@ def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
     fitter = Fitter(Evaluator(patterns.facts()))
     quick = Fitter(Evaluator(growing.facts()))
     grower = vocabulary_grower(quick, growing, programs)
+    reshaper = vocabulary_reshaper(quick, growing)
     ious = _ious(Scorer(growing), texts)
     with progress_bar() as bar:
-        task = bar.add_task("Fitting and growing", total=len(patterns.heads))
+        task = bar.add_task("Fitting, growing and reshaping", total=len(patterns.heads))
         for index, (layer, head) in enumerate(patterns.heads):
             if not library.batch_done(run, layer, head, "grow", 0):
                 target = growing.attention[:, index]
@@ -53,6 +58,7 @@ def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
                 fitted = {p: quick.fit_constants(p, target, STEPS) for p in best}
                 parent = max(fitted, key=lambda p: quick.score(fitted[p], target))
                 grown = [fitted[parent], *grower.grow(fitted[parent], target)]
+                grown += reshaper.reshape(grown[-1], target)
                 final = fitter.fit(grown[-1], patterns.attention[:, index])
                 found = [_refined(p, parent, seed) for p in (*grown, final)]
                 library.record_batch(run, layer, head, "grow", 0, found)
@@ -73,6 +79,13 @@ def vocabulary_grower(fitter: Fitter, patterns: Captured, programs: Sequence[Nod
         vocabulary.logits(tokens, causal=causal),
         vocabulary.guards(tokens),
     )
+
+
+def vocabulary_reshaper(fitter: Fitter, growing: Captured) -> Reshaper:
+    """A reshaper that knows the vocabulary; `growing` are the texts of the fitter."""
+    ranking = growing.first(RANKING_TEXTS)
+    predicates = vocabulary.joinable(growing.tokens)
+    return Reshaper(fitter, ranking.facts(), predicates, vocabulary.plain_classes())
 
 
 def _ious(scorer: Scorer, texts: Sequence[str]) -> Tensor:

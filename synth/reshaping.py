@@ -5,7 +5,7 @@ changes is tried exactly on a few texts, with the rest of the program as it is; 
 fitted on more texts, and the best of those is kept.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,12 +15,12 @@ from torch import Tensor
 from grammar import limits
 from grammar.canonical import canonical
 from grammar.parser import parse
-from grammar.primitives import PRIMITIVES, Kind
 from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts
 from synth.fitting import Fitter
+from synth.structure import mixture_of
 from synth.vocabulary import is_selection
 
 WORTH = 0.0007
@@ -37,6 +37,10 @@ WAYS = (
 """Ways to select that are tried with the predicate of every term."""
 
 
+SHORTLIST = 200
+"""Changes of a round that are tried again in the next ones, until none of them helps."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """A selection in a program, and what it contributes to the matrix."""
@@ -48,6 +52,21 @@ class _Place:
     selection: Node
     factor: Tensor
     """[text, query, 1]: the part's share on the rows that its rule decides, else 0."""
+
+
+Old = tuple[str, Node]
+"""What is changed: ("selection", it) or ("guard", it)."""
+Shortlist = Mapping[Old, Sequence[Node]]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """A program with `new` in the place of `old`."""
+
+    overlap: float
+    program: Node
+    old: Old
+    new: Node
 
 
 class Reshaper:
@@ -68,45 +87,49 @@ class Reshaper:
         steps: list[Node] = []
         best = self._fitter.score(program, target)
         few = target[: len(self._facts.real)]
+        shortlist: Shortlist = {}
         while len(steps) < MOST_STEPS:
-            changed = _valid(self._ranked(program, few), FITTED)
+            ranked = self._ranked(program, few, shortlist)
+            changed = _valid((change.program for change in ranked), FITTED)
             fitted = [self._fitter.fit_constants(p, target, STEPS) for p in changed]
             scored = [(self._fitter.score(p, target), p) for p in fitted]
-            if not scored:
+            score, reshaped = max(scored, key=lambda found: found[0], default=(best, program))
+            if score >= best + WORTH:
+                program, best = reshaped, score
+                steps.append(program)
+                shortlist = shortlist or _shortlist(ranked)
+            elif shortlist:
+                shortlist = {}
+            else:
                 break
-            score, reshaped = max(scored, key=lambda found: found[0])
-            if score < best + WORTH:
-                break
-            program, best = reshaped, score
-            steps.append(program)
         return steps
 
-    def _ranked(self, program: Node, target: Tensor) -> list[Node]:
-        """The program with each change, the best first, as their overlap with the target says."""
+    def _ranked(self, program: Node, target: Tensor, shortlist: Shortlist) -> list[_Change]:
+        """Each change, the best first, as its overlap with the target says.
+
+        Of what `shortlist` holds, only what it names is tried.
+        """
         evaluator = Evaluator(self._facts)
         now = evaluator.matrices(program)
         found = []
         for place in _places(program, evaluator):
-            before, contributed = self._contribution(place, program, evaluator)
-            rest = now - contributed
-            for other in self._others(place.selection):
-                added = place.factor * before.with_selection(other)
-                overlap = torch.minimum(rest + added, target).sum()
-                found.append((float(overlap), _with_selection(program, place, other)))
+            part = mixture_of(program.children[place.rule]).children[place.part]
+            term = _Term(part.children[0], place.logit, evaluator)
+            rest = now - place.factor * term.with_selection(place.selection)
+            old = ("selection", place.selection)
+            for other in shortlist[old] if old in shortlist else self._others(place.selection):
+                added = place.factor * term.with_selection(other)
+                overlap = float(torch.minimum(rest + added, target).sum())
+                changed = _with_selection(program, place, other)
+                found.append(_Change(overlap, changed, old, other))
         for number, rule in enumerate(program.children[:-1]):
-            for guard in self._other_guards(rule.children[0]):
-                changed = _with_rule(program, number, Node("when", guard, rule.children[1]))
-                overlap = torch.minimum(evaluator.matrices(changed), target).sum()
-                found.append((float(overlap), changed))
-        found.sort(key=lambda pair: -pair[0])
-        return [changed for _, changed in found]
-
-    def _contribution(
-        self, place: _Place, program: Node, evaluator: Evaluator
-    ) -> tuple["_Term", Tensor]:
-        part = _mixture(program.children[place.rule]).children[place.part]
-        term = _Term(part.children[0], place.logit, evaluator)
-        return term, place.factor * term.with_selection(place.selection)
+            guard, mixture = rule.children
+            old = ("guard", guard)
+            for other in shortlist[old] if old in shortlist else self._other_guards(guard):
+                changed = _with_rule(program, number, Node("when", other, mixture))
+                overlap = float(torch.minimum(evaluator.matrices(changed), target).sum())
+                found.append(_Change(overlap, changed, old, other))
+        return sorted(found, key=lambda change: -change.overlap)
 
     def _others(self, selection: Node) -> Iterator[Node]:
         """What may stand in the place of a selection."""
@@ -119,16 +142,16 @@ class Reshaper:
         for other in self._other_predicates(predicate):
             yield Node(selection.op, other, *numbers)
         for k in numbers:
-            for other_k in {max(1, k // 2), min(2 * k, limits.MAX_NUMBER), max(1, k - 1), k + 1}:
-                if other_k != k and other_k <= limits.MAX_NUMBER:
-                    yield Node(selection.op, predicate, other_k)
+            near = {max(1, k // 2), max(1, k - 1), k + 1, 2 * k} - {k}
+            for other_k in sorted(n for n in near if n <= limits.MAX_NUMBER):
+                yield Node(selection.op, predicate, other_k)
         for way, k in WAYS:
             if way != selection.op:
                 yield Node(way, predicate, k)
 
     def _other_predicates(self, predicate: Node) -> Iterator[Node]:
         """The predicate joined with each other one, or less one of its operands."""
-        asked = [] if hasattr(self,"_asked_off") else [Node("query", guard) for guard in self._guards]
+        asked = [Node("query", guard) for guard in self._guards]
         if predicate.op == "any":
             yield from asked
             for other in self._predicates:
@@ -155,24 +178,33 @@ class _Term:
     def __init__(self, term: Node, logit: int | None, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
         self._logit = logit
-        if logit is not None:
-            tenths = [cast(int, child.args[0]) for child in term.children]
-            self._tenths = tenths[logit]
-            others = [child for k, child in enumerate(term.children) if k != logit]
-            self._others = sum(
-                (
-                    cast(int, child.args[0]) / 10 * evaluator.weights(child.children[0])
-                    for child in others
-                ),
-                torch.zeros_like(evaluator.sink),
-            )
+        if logit is None:
+            return
+        tenths = [cast(int, child.args[0]) for child in term.children]
+        others = [child for k, child in enumerate(term.children) if k != logit]
+        total = torch.zeros_like(evaluator.sink)
+        for child in others:
+            total += cast(int, child.args[0]) / 10 * evaluator.weights(child.children[0])
+        self._strength = tenths[logit] / 10
+        # Whatever the place holds multiplies these; no logit is large enough to overflow them.
+        visible = evaluator.facts.visible
+        most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).clamp_min(0)
+        self._powers = (total - most).exp() * visible
 
     def with_selection(self, selection: Node) -> Tensor:
         """[text, query, key]: the shares that the term gives."""
         if self._logit is None:
             return self._evaluator.fresh_shares(selection)
-        weights = [self._others, self._evaluator.weights(selection)]
-        return self._evaluator.softmax(torch.tensor([1.0, self._tenths / 10]), weights)
+        powers = self._powers * (self._strength * self._evaluator.weights(selection)).exp()
+        return powers / powers.sum(-1, keepdim=True).clamp_min(1e-30)
+
+
+def _shortlist(ranked: Sequence[_Change]) -> Shortlist:
+    """The best changes, by what they change; everything else that was tried is left out."""
+    found: dict[Old, list[Node]] = {change.old: [] for change in ranked}
+    for change in ranked[:SHORTLIST]:
+        found[change.old].append(change.new)
+    return found
 
 
 def _valid(programs: Iterable[Node], count: int) -> list[Node]:
@@ -194,7 +226,7 @@ def _places(program: Node, evaluator: Evaluator) -> Iterator[_Place]:
         if rule.op == "when":
             rows = undecided * evaluator.guard(rule.children[0])[:, :, None]
             undecided = undecided - rows
-        mixture = _mixture(rule)
+        mixture = mixture_of(rule)
         total = sum(cast(int, part.args[0]) for part in mixture.children)
         for position, part in enumerate(mixture.children):
             factor = rows * (cast(int, part.args[0]) / total)
@@ -206,13 +238,9 @@ def _places(program: Node, evaluator: Evaluator) -> Iterator[_Place]:
                 yield _Place(number, position, k, logit.children[0], factor)
 
 
-def _mixture(rule: Node) -> Node:
-    return rule.children[-1] if rule.op == "when" else rule
-
-
 def _with_selection(program: Node, place: _Place, selection: Node) -> Node:
     rule = program.children[place.rule]
-    parts = list(_mixture(rule).children)
+    parts = list(mixture_of(rule).children)
     part = parts[place.part]
     term = selection
     if place.logit is not None:

@@ -82,7 +82,7 @@ def synthesize_sharded(job: Job, heads: str, texts: Texts, library: Library, eng
     train = {"train": files["train"]}
     _step(job, run, _propose, "Programs of heads", train, library, engine)  # 2. propose, 3. execute
     library.add_programs((*EXAMPLES, START))
-    _step(job, run, _refine, "Fitting and growing", train, library, engine)  # 4. refine
+    _step(job, run, _refine, "Fitting, growing and reshaping", train, library, engine)  # 4. refine
     _step(job, run, _keep, "Ranking", files, library, engine)  # 5. keep
     library.finish_run(run)
     shutil.rmtree(folder)

@@ -16,3 +16,8 @@ def structure(program: Node) -> Node:
             children.sort(key=lambda child: to_text(child.children[0]))
         return Node(program.op, *children)
     return program
+
+
+def mixture_of(rule: Node) -> Node:
+    """The mixture of a rule, guarded or not."""
+    return rule.children[-1] if rule.op == "when" else rule

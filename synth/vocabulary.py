@@ -21,6 +21,7 @@ FEW_WAYS = ("{p}", "first({p})", "recent({p})", "near({p}, 4)", "near({p}, 32)")
 SCORE = "score(2.0 {p} - 1.0 distance(any))"
 """A first form of scores, whose logits are fitted and added to afterwards."""
 FREQUENT_WORDS = 24
+JOINED_WORDS = 12
 
 
 def term(text: str) -> Node:
@@ -88,9 +89,22 @@ def scores(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
     return _distinct([SCORE.format(p=p) for p in known])
 
 
+def joinable(tokens: Sequence[Sequence[Token]]) -> list[Node]:
+    """What may be joined to a predicate by `and` or `or`."""
+    words = [f'word("{w}")' for w in frequent_words(tokens)[:JOINED_WORDS]]
+    near = [f"back({k})" for k in (1, 2)]
+    return [*plain_classes(), *_distinct([*words, *relations(), *near])]
+
+
+def plain_classes() -> list[Node]:
+    """Every token class without parameters but `any`."""
+    names = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters]
+    return [Node(name) for name in names if name != "any"]
+
+
 def guards(tokens: Sequence[Sequence[Token]]) -> list[Node]:
     """Classes of query tokens that may have a mixture of their own."""
-    plain = [p.name for p in primitives(Kind.TOKEN_CLASS) if not p.parameters and p.name != "any"]
+    plain = [node.op for node in plain_classes()]
     return _distinct([*plain, *(f"after({p})" for p in plain)])
 
 

@@ -126,7 +126,20 @@ def random_tokens(rng: Random, most: int) -> list[Token]:
 
 PIECES = (
     *("first", "first(", "noun", "when ", ": ", "; ", " + ", " - ", "-", "score(", ")", "(", ", "),
-    *("after(", "before(", "query(", "not ", " and ", " or ", "near(", "back(", 'word("', '"', "the", " "),
+    *(
+        "after(",
+        "before(",
+        "query(",
+        "not ",
+        " and ",
+        " or ",
+        "near(",
+        "back(",
+        'word("',
+        '"',
+        "the",
+        " ",
+    ),
     *("1", "0", "10", "99", "100", "1.0", "2.5", ".", "0.5 ", "12 ", "\n", "\t", "\x00", "\ufeff"),
     *("é", "猫", "\u0131", "\u0130", "\xa0", "\u2028", "\u200b", "\ud800", "\U0001f600", "A", "_"),
 )
