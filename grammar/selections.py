@@ -29,12 +29,12 @@ def _kth_from_start(members: "Tensor", k: int) -> "Tensor":
 def _kth_in_view(facts: "Facts", members: "Tensor", k: int) -> "Tensor":
     """[batch, query, key] float32: 1 at the k-th member from the end of what the query sees."""
     counts = _rank_from_start(members)
-    return (members & (counts == facts.pick(counts, facts.newest) + (1 - k))).float()
+    return (members & (counts == facts.at_key(counts, facts.newest) + (1 - k))).float()
 
 
 def _count_before(facts: "Facts", members: "Tensor", counts: "Tensor") -> "Tensor":
     """[batch, query, 1] float32: how many members stand before the query."""
-    return facts.pick(counts, facts.query) - facts.pick(members, facts.query).float()
+    return facts.at_key(counts, facts.query) - facts.at_key(members, facts.query).float()
 
 
 def _kth_before(facts: "Facts", members: "Tensor", k: int) -> "Tensor":

@@ -76,7 +76,7 @@ class TensorFacts(Protocol):
         """[batch, queries] of [batch, tokens]: the values at the queries."""
         ...
 
-    def pick(self, values: "Tensor", keys: "Tensor") -> "Tensor":
+    def at_key(self, values: "Tensor", keys: "Tensor") -> "Tensor":
         """[batch, queries, 1] of [batch, 1 or queries, tokens]: for each query the value at a key.
 
         `keys` is [batch or 1, queries] int64.

@@ -56,7 +56,7 @@ class Facts:
         """[batch, queries] of [batch, tokens]: the values at the queries."""
         return values.gather(1, self.query.expand(len(values), -1))
 
-    def pick(self, values: Tensor, keys: Tensor) -> Tensor:
+    def at_key(self, values: Tensor, keys: Tensor) -> Tensor:
         """[batch, queries, 1] of [batch, 1 or queries, tokens]: for each query the value at a key.
 
         `keys` is [batch or 1, queries] int64.

@@ -91,9 +91,12 @@ def overlaps(predicted: Array, real: Array) -> Tensor:
 def _tile(p: Array, r: Array, a: int, b: int, low: int, high: int, sums: Array) -> None:
     s00 = s01 = s02 = s03 = np.float32(0)
     s10 = s11 = s12 = s13 = np.float32(0)
-    for c in range(low, high):
-        x0, x1 = p[a, c], p[a + 1, c]
-        y0, y1, y2, y3 = r[b, c], r[b + 1, c], r[b + 2, c], r[b + 3, c]
+    # Views that begin at the block, so that the compiler sees that no index is negative.
+    x0s, x1s = p[a, low:high], p[a + 1, low:high]
+    y0s, y1s, y2s, y3s = r[b, low:high], r[b + 1, low:high], r[b + 2, low:high], r[b + 3, low:high]
+    for c in range(len(x0s)):
+        x0, x1 = x0s[c], x1s[c]
+        y0, y1, y2, y3 = y0s[c], y1s[c], y2s[c], y3s[c]
         s00 += min(x0, y0)
         s01 += min(x0, y1)
         s02 += min(x0, y2)

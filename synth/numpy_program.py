@@ -36,6 +36,10 @@ class Array(np.ndarray[Any, Any]):
         least: Array = np.minimum(self, most).view(Array)
         return least
 
+    def clamp_min(self, least: Any) -> "Array":
+        most: Array = np.maximum(self, least).view(Array)
+        return most
+
 
 class Facts:
     """Facts about one text of n tokens, and the steps that programs are made of.
@@ -69,6 +73,7 @@ class Facts:
         self.query = self.position[None].view(Array)
         everything = np.ones((1, n, n), bool)
         self.visible = (np.tril(everything) if causal else everything).view(Array)
+        self.newest = self.query if causal else np.full((1, n), n - 1).view(Array)
         self._sink = np.zeros((1, n, n), np.float32).view(Array)
         self._sink[:, :, 0] = 1
 
@@ -86,6 +91,11 @@ class Facts:
     def at_query(self, values: Array) -> Array:
         """[1, n]: every token asks, so that these are the values themselves."""
         return values
+
+    def at_key(self, values: Array, keys: Array) -> Array:
+        """[1, n, 1] of [1, 1 or n, n]: for each query the value at a key; `keys` is [1, n]."""
+        found = np.broadcast_to(values, self.visible.shape)
+        return np.take_along_axis(found, keys[:, :, None], axis=2).view(Array)
 
     def text_in(self, characters: str) -> Array:
         """[1, n] bool: the token's text is not empty and made of these characters."""
@@ -139,8 +149,8 @@ class Facts:
 
     def pick(self, name: str, predicate: Array, *numbers: int) -> Array:
         """The raw weights of the selection of this name, 0 where not visible."""
-        found: Array = PRIMITIVES[name].tensor(self, predicate & self.visible, *numbers)
-        return found
+        found: Array = PRIMITIVES[name].tensor(self, predicate, *numbers)
+        return (found * self.visible).view(Array)
 
     def weights(self, selected: Array) -> Array:
         """Of a predicate 1 where it holds and the key is visible; weights as they are."""
