@@ -1,6 +1,7 @@
 """Chooses a program per head on the select texts, and scores the choice on the test texts."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -51,8 +52,11 @@ class Scorer:
         index = self.patterns.heads.index(head)
         real = self.patterns.attention[:, index]
         predicted = self.matrices(text)
-        ious = scores.iou(real, predicted)
-        error = scores.output_error(real, predicted, self.patterns.values[:, index])
+        values = self.patterns.values[:, index]
+        iou = _rounded(scores.iou(real, predicted))
+        no_sink = _rounded(scores.iou_no_sink(real, predicted))
+        jsd = _rounded(scores.jsd(real, predicted, self._lengths))
+        error = _rounded(scores.output_error(real, predicted, values))
         return Score(
             program_hash=content_hash(text),
             model=about["model"],
@@ -62,12 +66,15 @@ class Scorer:
             texts_sha256=about["texts_sha256"],
             split=split,
             metric_version=scores.METRIC_VERSION,
-            documents=len(ious),
-            iou=float(ious.mean()),
-            iou_per_document=ious.tolist(),
-            iou_no_sink=float(scores.iou_no_sink(real, predicted).mean()),
-            jsd=float(scores.jsd(real, predicted, self._lengths).mean()),
-            output_error=float(error.mean()),
+            documents=len(real),
+            iou=fmean(iou),
+            iou_per_document=iou,
+            iou_no_sink=fmean(no_sink),
+            iou_no_sink_per_document=no_sink,
+            jsd=fmean(jsd),
+            jsd_per_document=jsd,
+            output_error=fmean(error),
+            output_error_per_document=error,
         )
 
     def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
@@ -91,6 +98,11 @@ class Scorer:
                 )
             )
         return found
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """As a library keeps them: float32 has hardly more digits, and files of them are read."""
+    return [round(value, 6) for value in values.tolist()]
 
 
 def _bytes(matrix: Tensor) -> bytes:
@@ -166,8 +178,8 @@ def _record_baselines(
                 head=head[1],
                 name=name,
                 split=split,
-                iou=float(found[text].mean()),
-                iou_per_document=found[text].tolist(),
+                iou=fmean(_rounded(found[text])),
+                iou_per_document=_rounded(found[text]),
             )
             for name, text in [*((t, t) for t in select), (BEST_TRIVIAL, best)]
             for split, found in ious.items()

@@ -21,7 +21,8 @@ from synth.report_entries import Example, HeadEntry, Interval, ReportData, finit
 
 SCRIPTS = (
     *("page.js", "colours.js", "program.js", "filter.js", "grid.js", "table.js", "scores.js"),
-    *("attention.js", "mistakes.js", "front.js", "origin.js", "head.js", "start.js"),
+    *("attention.js", "mistakes.js", "front.js", "origin.js", "others.js", "head.js"),
+    "start.js",
 )
 """The parts of the page's one script, which share one block."""
 
@@ -45,7 +46,8 @@ def render_report(data: ReportData) -> str:
         mean_iou=mean(row["iou"] for row in rows),
         mean_iou_ci=_mean_interval(entries),
         mean_no_sink=mean(row["iou_no_sink"] for row in rows),
-        mean_baseline=mean(row["baseline"]["iou"] for row in rows),
+        mean_baseline=mean(row["baseline"] and row["baseline"]["iou"] for row in rows),
+        has_baselines=any(row["baseline"] for row in rows),
         has_damage=any(row["damage"] is not None for row in rows),
         style=Markup(style),
         script=Markup(script),

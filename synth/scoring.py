@@ -1,40 +1,66 @@
 """Scores a library's choices on texts, with the baselines beside them."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from grammar.errors import InputError
-from grammar.parser import parse
+from grammar.parser import parse, parse_or_raise
 from grammar.rejection import Rejection
+from grammar.tree import Node
 from interpreter import scores
-from interpreter.capture import capture
+from interpreter.capture import Head, capture
 from interpreter.cost import check_cost
-from interpreter.models import load_model
+from interpreter.models import LoadedModel, load_model
+from interpreter.progress import progress_bar
+from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
-from synth.library import Library
+from synth.library import Choice, Library, Run, Score
 from synth.library_rows import BEST_TRIVIAL
+from synth.library_store import check_place
+from synth.ordering import Judged, damages
 from synth.pipeline import TRIVIAL
 from synth.ranking import Scorer
 
 
-def score_library(
-    path: str, model: str, source: str, max_tokens: int, choice: str
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """What is scored: which programs of a library, on which texts, and what becomes of it."""
+
+    path: str
+    model: str
+    texts: str
+    choice: str = "iou"
+    max_tokens: int = 96
+    damage: bool = False
+    """Also what each program costs the model in its head's place: see `synth.ordering.damages`."""
+    keep: bool = False
+    """The scores are stored in the library."""
+
+
+def score_library(wanted: Wanted) -> dict[str, Any]:
     """The result as `headscript score --json` prints it.
 
     InputError where the library has nothing for the model, or for another revision of it alone.
     """
-    with Library.open(path) as library:
-        choices = stored_choices(library, model, choice)
-        seen = {run.texts_sha256 for run in library.runs()}
-        rejected = sum(library.counts(run).total.rejected for run in library.runs())
+    model, max_tokens = wanted.model, wanted.max_tokens
+    if wanted.keep:
+        check_place(wanted.path)
+    with Library.open(wanted.path) as library:
+        choices = stored_choices(library, model, wanted.choice)
+        runs = library.runs()
+        rejected = sum(library.counts(run).total.rejected for run in runs)
         place = library.path
-    texts = load_texts(source)
-    if texts.sha256 in seen:
+    texts = load_texts(wanted.texts)
+    about = {"model": model, "texts_sha256": texts.sha256}
+    if wanted.keep:
+        _check_length(runs, texts, max_tokens)
+    if texts.sha256 in {run.texts_sha256 for run in runs}:
         texts = texts.split()["test"]
     loaded = load_model(model)
     choices = of_revision(place, choices, loaded)
@@ -47,9 +73,18 @@ def score_library(
             check_cost(tree, max_tokens)
     heads = [(c.layer, c.head) for c in usable]
     patterns = capture(loaded, texts, heads, max_tokens)
-    about = {"model": model, "model_revision": loaded.revision, "texts_sha256": texts.sha256}
+    about["model_revision"] = loaded.revision
     scorer = Scorer(patterns)
-    found = [scorer.score(c.text, (c.layer, c.head), about, "test") for c in usable]
+    with progress_bar() as bar:
+        found = [
+            scorer.score(c.text, (c.layer, c.head), about, "test")
+            for c in bar.track(usable, description="Scores of each program")
+        ]
+    if wanted.damage:
+        found = _with_damage(loaded, texts, usable, found, max_tokens)
+    if wanted.keep:
+        with Library.open(wanted.path) as library:
+            library.record_scores(found)
     ious = torch.tensor([s.iou_per_document for s in found])  # [head, text]
     return {
         "model": model,
@@ -63,6 +98,7 @@ def score_library(
                 "iou_no_sink": s.iou_no_sink,
                 "jsd": s.jsd,
                 "output_error": s.output_error,
+                "damage": s.damage,
             }
             for s, c in zip(found, usable, strict=True)
         ],
@@ -73,6 +109,31 @@ def score_library(
         "distinct_programs": len({c.text for c in usable}),
         "rejected": rejected + len(choices) - len(usable),
     }
+
+
+def _check_length(runs: Sequence[Run], texts: Texts, max_tokens: int) -> None:
+    """InputError where the library's scores on these texts are of documents of another length."""
+    lengths = {r.settings.get("max_tokens") for r in runs if r.texts_sha256 == texts.sha256}
+    lengths.discard(None)
+    if lengths and max_tokens not in lengths:
+        raise InputError(
+            f"--max-tokens {max_tokens}: the library's scores on {texts.name} are of documents of "
+            f"{', '.join(map(str, lengths))} tokens; give that, or leave out --keep"
+        )
+
+
+def _with_damage(
+    loaded: LoadedModel,
+    texts: Texts,
+    choices: Sequence[Choice],
+    found: Sequence[Score],
+    max_tokens: int,
+) -> list[Score]:
+    trees: Mapping[Head, Node] = {(c.layer, c.head): parse_or_raise(c.text) for c in choices}
+    facts_of: FactsOf = "prefix" if loaded.causal else "text"
+    measured = damages(Judged(loaded, trees, {}, texts, max_tokens, facts_of))
+    # Rounding can take what is no damage at all below 0.
+    return [replace(s, damage=max(0.0, measured[s.layer, s.head])) for s in found]
 
 
 def _about(texts: Texts, scorer: Scorer) -> dict[str, Any]:

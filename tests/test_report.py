@@ -21,7 +21,7 @@ from synth.packing import all_causal, pack
 from synth.report import render_report
 from synth.report_command import report
 from synth.report_data import report_data
-from synth.report_entries import Example, ReportData, TrivialScore
+from synth.report_entries import Example, Proposed, ReportData, TrivialScore
 from tests.report_samples import HOSTILE, TOKENS, full_library, hostile
 
 
@@ -205,7 +205,7 @@ def test_a_head_is_read_with_all_that_the_library_knows(made: ReportData) -> Non
     assert (chosen.program, chosen.stage, chosen.place) == (entry.program, "fit", "L1H4")
     assert (parent.program, parent.stage) == ("3 first + 2 back(1)", "language model")
     assert (parent.tokens, parent.seconds, parent.prompt_sha256) == (23, 4.1, "ab" * 32)
-    assert (entry.proposed, entry.rejected, entry.reject_codes) == (7, 1, {"syntax": 1})
+    assert entry.proposed == Proposed(7, 5, 1, {"syntax": 1})
     assert {c.program for c in entry.candidates if not c.trivial} == {
         entry.program,
         "3 first + 2 back(1)",
