@@ -1,4 +1,4 @@
-"""Writes the results of the claims into the README and docs/results.md, between their markers.
+"""Writes the results of the claims into the README and the pages of docs, between their markers.
 
     python -m experiments.render
 
@@ -22,6 +22,7 @@ from experiments import (
     question_answering,
     replacement_curve,
     safety_and_speed,
+    sameness,
     short_texts,
     three_heads,
     travel,
@@ -41,8 +42,9 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "travel": travel.BLOCKS,
     "short_texts": short_texts.BLOCKS,
     "safety_and_speed": safety_and_speed.BLOCKS,
+    "sameness": sameness.BLOCKS,
 }
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "library.md")
 
 _BLOCK = re.compile(r"(<!-- results (\w+)\.(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
+from grammar.token_facts import Token
 from interpreter import scores
 from interpreter.capture import Captured, Head
 from interpreter.cost import check_cost
@@ -77,8 +78,13 @@ class Scorer:
             output_error_per_document=error,
         )
 
-    def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
-        """The first texts with the head's pattern and the program's, cut to be looked at."""
+    def examples(
+        self, text: str, head: Head, about: Mapping[str, str], name: str
+    ) -> list[StoredExample]:
+        """The first texts with the head's pattern and the program's, cut to be looked at.
+
+        They are called by `name` and their number.
+        """
         real = self.patterns.head(head)
         predicted = self.matrices(text)
         found = []
@@ -91,13 +97,18 @@ class Scorer:
                     model_revision=about["model_revision"],
                     layer=head[0],
                     head=head[1],
-                    document=f"test document {number + 1}",
-                    tokens=[token.text or "<special>" for token in tokens[:n]],
+                    document=f"{name} {number + 1}",
+                    tokens=[_shown(token) for token in tokens[:n]],
                     real=_bytes(real[number, :n, :n]),
                     predicted=_bytes(predicted[number, :n, :n]),
                 )
             )
         return found
+
+
+def _shown(token: Token) -> str:
+    """The token as a reader sees it; the text of one of white space alone is empty."""
+    return "<special>" if token.special else token.text or " "
 
 
 def _rounded(values: Tensor) -> list[float]:
@@ -142,7 +153,7 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
                 test.score(texts[chosen], head, about, "test"),
             ]
         )
-        library.record_examples(test.examples(texts[chosen], head, about))
+        library.record_examples(test.examples(texts[chosen], head, about, "test document"))
         here_trivial = {
             split: {text: values[:, index] for text, values in found.items()}
             for split, found in of_trivial.items()

@@ -143,6 +143,7 @@ def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
         iou_per_document=score.iou_per_document,
         iou_no_sink=score.iou_no_sink,
         iou_no_sink_ci=intervals.get("iou_no_sink"),
+        iou_no_sink_per_document=score.iou_no_sink_per_document,
         jsd=score.jsd,
         jsd_ci=intervals.get("jsd"),
         output_error=score.output_error,

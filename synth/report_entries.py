@@ -134,6 +134,7 @@ class HeadEntry:
     iou_per_document: list[float]
     iou_no_sink: float | None
     iou_no_sink_ci: Interval | None
+    iou_no_sink_per_document: list[float] | None
     jsd: float | None
     jsd_ci: Interval | None
     output_error: float | None

@@ -73,7 +73,8 @@ def test_the_choices_alone(path: Path) -> None:
     output = path.with_name("chosen.jsonl")
     run_command("export", "--chosen", "-o", str(output), "--library", str(path))
     kinds = [json.loads(line)["kind"] for line in output.read_text().splitlines()]
-    assert set(kinds) == {"library", "program", "run", "score", "choice", "end"}
+    kept = {"library", "program", "run", "score", "choice", "baseline", "end"}
+    assert set(kinds) == kept
     assert told("verify", "--library", str(output))["records"]["choice"] == kinds.count("choice")
     with Library.open(path) as whole, Library.open(output) as small:
         assert small.choices(choice=None) == whole.choices(choice=None)
