@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from grammar.parser import parse_or_raise
 from grammar.rejection import printable
+from interpreter.progress import progress_bar
 from synth.categories import Category
 from synth.heads import head_name
 from synth.library import Library
@@ -62,6 +62,7 @@ for command in (
 @model_option
 @layer_option
 @head_option
+@click.option("--choice", help="Only this choice of each head, as iou or tuned.")
 @click.option("--uses", metavar="PART", help="Only programs that hold this, as for `search`.")
 @click.option("--text", help="Only programs whose text holds this.")
 @click.option("--category", type=click.Choice(get_args(Category)), help="Only this category.")
@@ -83,6 +84,7 @@ def list_command(
     model: str | None,
     layer: int | None,
     head: int | None,
+    choice: str | None,
     uses: str | None,
     text: str | None,
     category: str | None,
@@ -108,7 +110,8 @@ def list_command(
     heads = [
         h
         for h in heads
-        if (holds is None or holds(parse_or_raise(h.program)))
+        if (holds is None or holds(h.tree))
+        and (choice is None or choice == h.choice)
         and (text is None or text in h.program)
         and (category is None or category == h.category)
         and (proposer is None or proposer == h.proposer)
@@ -118,14 +121,18 @@ def list_command(
     if sort == "iou":
         heads.sort(key=lambda h: (h.model, h.model_revision, -h.iou))
     if as_json:
-        click.echo(json.dumps({"heads": [asdict(h) for h in heads]}, indent=2))
+        with progress_bar() as bar:
+            told = [h.told() for h in bar.track(heads, description="Sentences")]
+        click.echo(json.dumps({"heads": told}, indent=2))
         return
     if not heads:
         click.echo("No head has a program here.")
     console = terminal()
     for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
         table = _heads_table(group, wide)
-        console.print(f"{printable(name)} (revision {printable(revision)}), {table.row_count} rows")
+        console.print(
+            f"{printable(name)}, revision {printable(revision[:12])}: {table.row_count} choices"
+        )
         console.print(table)
 
 

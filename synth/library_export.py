@@ -3,11 +3,12 @@
 import csv
 import io
 import keyword
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from grammar.errors import InputError
+from interpreter.progress import progress_bar
 from synth.library import Library
 from synth.library_python import python_source
 from synth.library_view import ListedHead, listed_heads
@@ -35,12 +36,18 @@ def export(library: Library, output: Path, *, chosen: bool = False) -> int:
     raise InputError(f"{output}: name a file that ends in {', '.join(KINDS)}")
 
 
-def _csv(heads: Iterable[ListedHead]) -> Iterator[str]:
-    names = [field.name for field in fields(ListedHead)]
-    for row in [dict(zip(names, names, strict=True)), *map(asdict, heads)]:
-        line = io.StringIO()
-        csv.DictWriter(line, names, lineterminator="\n").writerow(row)
-        yield line.getvalue()
+def _csv(heads: Sequence[ListedHead]) -> Iterator[str]:
+    names = [*(f.name for f in fields(ListedHead) if f.name != "tree"), "sentence"]
+    yield _csv_line(names)
+    with progress_bar() as bar:
+        for head in bar.track(heads, description="Sentences"):
+            yield _csv_line(head.told().values())
+
+
+def _csv_line(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()
 
 
 def _write(output: Path, parts: Iterable[str]) -> int:

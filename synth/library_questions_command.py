@@ -22,7 +22,8 @@ from synth.library_options import (
     table_of,
     terminal,
 )
-from synth.library_view import program_tree
+from synth.library_search import search
+from synth.library_view import program_trees
 
 if TYPE_CHECKING:
     from synth.library_diff import LibraryDiff, ProgramDiff
@@ -61,9 +62,6 @@ def search_command(
     """
     if part is None and text is None and like is None:
         raise click.UsageError("Name a PART, --text or --like.")
-    # What runs programs imports torch, which takes seconds; wrong usage is told at once.
-    from synth.library_search import search
-
     with Library.open(path) as opened:
         found = search(
             opened, primitive=part, text=text, like=like, model=model, everything=everything
@@ -220,7 +218,7 @@ def compress_command(path: str, model: str | None, as_json: bool) -> None:
     heads: dict[str, list[tuple[str, str]]] = {}
     with Library.open(path) as opened:
         choices = opened.choices(model)
-        trees = {choice.text: program_tree(opened, choice) for choice in choices}
+        trees = program_trees(opened, choices)
     for choice in choices:
         place = (choice.model, head_name(choice.layer, choice.head))
         heads.setdefault(choice.text, []).append(place)

@@ -1,7 +1,7 @@
 """What `headscript library` shows: choices with their scores, programs with their origin."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from grammar.canonical import verified
@@ -9,6 +9,7 @@ from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.tree import Node
+from interpreter.progress import progress_bar
 from synth.categories import category
 from synth.heads import head_name, parse_head
 from synth.library import Choice, Library
@@ -48,7 +49,12 @@ class ListedHead:
     proposer: str | None
     program_hash: str
     program: str
-    sentence: str
+    tree: Node
+
+    def told(self) -> dict[str, Any]:
+        """The fields but the tree, and the program in English, which takes a while to find."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tree"}
+        return known | {"sentence": sentence(self.tree)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,16 @@ def program_tree(library: Library, stored: Program | Choice) -> Node:
         raise InputError(f"{library.path} holds program {stored.program_hash}: {error}") from error
 
 
+def program_trees(library: Library, stored: Iterable[Program | Choice]) -> dict[str, Node]:
+    """The trees of stored programs by their texts; errors are those of `program_tree`."""
+    by_text = {one.text: one for one in stored}
+    with progress_bar() as bar:
+        return {
+            text: program_tree(library, one)
+            for text, one in bar.track(by_text.items(), description="Reading programs")
+        }
+
+
 def listed_heads(
     library: Library,
     model: str | None = None,
@@ -106,10 +122,12 @@ def listed_heads(
         for s in library.scores(split="test", model=model, layer=layer, head=head)
     }
     listed = []
-    for c in library.choices(model, None, layer, head):
+    choices = library.choices(model, None, layer, head)
+    trees = program_trees(library, choices)
+    for c in choices:
         texts_sha256 = texts.get(c.run_id, "")
         test = tests.get((c.program_hash, c.model, c.model_revision, c.layer, c.head, texts_sha256))
-        tree = program_tree(library, c)
+        tree = trees[c.text]
         listed.append(
             ListedHead(
                 model=c.model,
@@ -128,7 +146,7 @@ def listed_heads(
                 proposer=_proposer(library, c.program_hash),
                 program_hash=c.program_hash,
                 program=c.text,
-                sentence=sentence(tree),
+                tree=tree,
             )
         )
     return listed

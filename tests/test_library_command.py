@@ -33,12 +33,12 @@ def test_list(path: Path) -> None:
     assert LARGE not in listed
     wide = run_command(path, "list", "--wide").output
     assert "don't" in wide
-    heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").output)["heads"]
+    heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").stdout)["heads"]
     assert [(h["head"], h["iou"], h["split"], h["terms"]) for h in heads] == [
         (3, 0.7, "select", 1),
         (4, 0.5, "test", 4),
     ]
-    only = json.loads(run_command(path, "list", "--head", "4", "--json").output)["heads"]
+    only = json.loads(run_command(path, "list", "--head", "4", "--json").stdout)["heads"]
     assert [h["program"] for h in only] == [LARGE]
     assert only[0]["sentence"].startswith("On nouns: mostly the first token; otherwise “don't”s.")
     with pytest.raises(InputError, match="only for small"):
@@ -50,12 +50,12 @@ def test_show(path: Path) -> None:
     assert '    when noun: 3 first + 1 word("don\'t")\n' in shown
     assert "0.300" in shown
     assert "\nOn nouns: mostly the first token; otherwise “don't”s. Elsewhere: " in shown
-    (program,) = json.loads(run_command(path, "show", "L5H4", "--json").output)["programs"]
+    (program,) = json.loads(run_command(path, "show", "L5H4", "--json").stdout)["programs"]
     assert program["sentence"] in shown
     assert program["scores"][0]["best_trivial"] == 0.3
     assert program["origins"][0]["stage"] == "fit"
     assert [c["name"] for c in program["chosen_by"]] == ["L5H4"]
-    assert json.loads(run_command(path, "show", program["program_hash"], "--json").output) == {
+    assert json.loads(run_command(path, "show", program["program_hash"], "--json").stdout) == {
         "programs": [program]
     }
     for name in ("L9H9", "0123456789abcdef", "L5", "\x1b[31m"):
@@ -112,7 +112,7 @@ def test_a_program_that_is_not_one(path: Path) -> None:
     ],
 )
 def test_filters(path: Path, options: list[str], heads: list[int]) -> None:
-    listed = json.loads(run_command(path, "list", *options, "--json").output)["heads"]
+    listed = json.loads(run_command(path, "list", *options, "--json").stdout)["heads"]
     assert [h["head"] for h in listed] == heads
 
 
