@@ -36,6 +36,7 @@ SHOWN_GROUPS = 10
 @click.argument("part", required=False)
 @click.option("--text", help="Only programs whose text holds this.")
 @click.option("--like", metavar="L5H4|HASH|PROGRAM", help="Those that behave most like this first.")
+@click.option("--choice", help="Only this choice of each head, as iou or tuned.")
 @click.option("--all", "everything", is_flag=True, help="Also programs chosen for no head.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @library_option
@@ -45,6 +46,7 @@ def search_command(
     part: str | None,
     text: str | None,
     like: str | None,
+    choice: str | None,
     everything: bool,
     limit: int,
     path: str,
@@ -64,17 +66,25 @@ def search_command(
         raise click.UsageError("Name a PART, --text or --like.")
     with Library.open(path) as opened:
         found = search(
-            opened, primitive=part, text=text, like=like, model=model, everything=everything
+            opened,
+            primitive=part,
+            text=text,
+            like=like,
+            model=model,
+            kind=choice,
+            everything=everything,
         )
     if as_json:
         shown = [asdict(program) for program in found[:limit]]
         click.echo(json.dumps({"found": len(found), "programs": shown}, indent=2))
         return
-    table = table_of("like", "heads", "category", "program", right=("like",), wide="program")
+    alike = ("like",) if like else ()
+    table = table_of(*alike, "heads", "category", "program", right=alike, wide="program")
     for program in found[:limit]:
         names = [name for _, name in program.heads]
         heads = " ".join(names[:4]) + (f" +{len(names) - 4}" if len(names) > 4 else "")
-        row = cells(decimal(program.similarity), heads or None, program.category)
+        similarity = (decimal(program.similarity),) if like else ()
+        row = cells(*similarity, heads or None, program.category)
         table.add_row(*row, Text(printable(program.program)))
     terminal().print(table)
     click.echo(f"{len(found)} programs" + (f", {limit} shown" if len(found) > limit else ""))

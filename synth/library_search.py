@@ -67,14 +67,16 @@ def search(
     text: str | None = None,
     like: str | None = None,
     model: str | None = None,
+    kind: str | None = None,
     everything: bool = False,
 ) -> list[FoundProgram]:
     """The programs that hold a part and a text, or those most like another in behaviour, first.
 
-    Only programs that are chosen for a head, but for `everything`.
+    Only programs that are chosen for a head (by the `kind` of choice that is given), but for
+    `everything`.
     """
     heads: dict[str, list[tuple[str, str]]] = {}
-    for choice in library.choices(model, None):
+    for choice in library.choices(model, kind):
         place = (choice.model, head_name(choice.layer, choice.head))
         if place not in heads.setdefault(choice.program_hash, []):
             heads[choice.program_hash].append(place)

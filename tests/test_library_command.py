@@ -11,7 +11,7 @@ from grammar.canonical import content_hash
 from grammar.errors import InputError
 from synth.library import Library
 from synth.library_command import library as library_command
-from tests.library_samples import LARGE, chosen, small_library, start, written
+from tests.library_samples import LARGE, SMALL, chosen, example, small_library, start, written
 
 
 @pytest.fixture
@@ -43,6 +43,38 @@ def test_list(path: Path) -> None:
     assert only[0]["sentence"].startswith("On nouns: mostly the first token; otherwise “don't”s.")
     with pytest.raises(InputError, match="only for small"):
         run_command(path, "list", "--model", "large")
+
+
+def test_show_tells_intervals_and_damage(path: Path) -> None:
+    assert "0.400–0.600" in run_command(path, "show", "L5H4").stdout
+    assert "damage" not in run_command(path, "show", "L5H4").stdout
+    with Library.open(path) as library:
+        (score,) = library.scores()
+        library.record_scores([replace(score, damage=0.0012, jsd_per_document=[0.2, 0.3])])
+    shown = run_command(path, "show", "L5H4").stdout
+    assert "0.200–0.300" in shown
+    assert "0.0012" in shown
+
+
+def test_a_pattern_is_drawn(path: Path) -> None:
+    with pytest.raises(InputError, match="holds no attention of L5H4"):
+        run_command(path, "show", "L5H4", "--pattern")
+    with Library.open(path) as library:
+        library.record_examples([example()])
+    drawn = run_command(path, "show", "L5H4", "--pattern").stdout
+    assert "L5H4 on test document 1, really:" in drawn
+    assert "L5H4 on test document 1, predicted:" in drawn
+    assert "0 A            9\n1 cat          3 6\n" in drawn
+
+
+def test_a_choice_alone(path: Path) -> None:
+    with Library.open(path) as library:
+        (large,) = library.choices(head=4)
+        library.set_choice(replace(large, choice="tuned", text=SMALL))
+    heads = json.loads(run_command(path, "list", "--choice", "tuned", "--json").stdout)["heads"]
+    assert [(h["choice"], h["program"]) for h in heads] == [("tuned", SMALL)]
+    found = json.loads(run_command(path, "search", "first", "--choice", "tuned", "--json").stdout)
+    assert [p["program"] for p in found["programs"]] == [SMALL]
 
 
 def test_show(path: Path) -> None:
