@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from grammar.errors import InputError
 from synth.library import Library
 from synth.library_command import library_option
 from synth.report import render_report
 from synth.report_data import report_data
+from synth.whole_file import write_whole
 
 
 @click.command(epilog="Example: headscript report --library heads.sqlite -o heads.html")
@@ -42,11 +42,5 @@ def report(path: Path, model: str | None, texts: str | None, output: Path) -> No
 
         data = with_examples(data, texts)
     page = render_report(data)
-    try:
-        # Written whole or not at all: a page cut off by a full disk would look like a page.
-        draft = output.with_name(output.name + ".part")
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+    write_whole(output, [page])
     click.echo(f"{output}: {len(page.encode()) / 1e6:.1f} MB")

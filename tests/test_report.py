@@ -323,3 +323,14 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     assert "page.html: 0.1 MB" in result.output
     assert list(islice(Outline(page.read_text()).ids, 1)) == ["theme"]
     assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+def test_a_page_is_whole_or_not_there(tmp_path: Path) -> None:
+    """The disk is full: as the kernel says it, by the device that always is."""
+    path, page = tmp_path / "made.sqlite", tmp_path / "page.html"
+    full_library(path, 1, 1)
+    (tmp_path / "page.html.part").symlink_to("/dev/full")
+    result = CliRunner().invoke(report, ["--library", str(path), "-o", str(page)])
+    assert isinstance(result.exception, InputError)
+    assert "No space left on device" in str(result.exception)
+    assert [p.name for p in tmp_path.glob("page*")] == []
