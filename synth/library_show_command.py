@@ -54,7 +54,7 @@ def show_command(name: str, path: str, model: str | None, pattern: bool, as_json
     documents' values for each ("iou_per_document" ...; null where it is not kept), "damage",
     "best_trivial", "program_hash"}],
     "origins": [{"run_id", "layer", "head", "stage", "batch", "proposer", "seed",
-    "prompt_sha256", "parents", "tokens", "seconds", "raw"}],
+    "prompt_sha256", "parents", "tokens", "seconds", "dollars", "raw"}],
     "repeats", "chosen_by": [{"name", "model", "model_revision", "layer", "head",
     "choice", "select_iou", "run_id"}]}]}
     """
@@ -119,7 +119,12 @@ def _print_program(console: Console, shown: ShownProgram) -> None:
         prompt = origin["prompt_sha256"] or "none"
         parents = ", ".join(origin["parents"]) or "none"
         line(f"Proposed for {place} by {origin['proposer']}, stage {origin['stage']}")
-        line(f"    seed {origin['seed']}, batch {origin['batch']}, {origin['seconds']:.2f} s")
+        cost = [f"{origin['seconds']:.2f} s"]
+        if origin["tokens"] is not None:
+            cost.append(f"{origin['tokens']} tokens")
+        if origin["dollars"]:
+            cost.append(f"{origin['dollars']:.4f} dollars")
+        line(f"    seed {origin['seed']}, batch {origin['batch']}, {', '.join(cost)}")
         line(f"    prompt SHA-256 {prompt}; parents {parents}")
     if shown.repeats:
         line(f"Proposed again {shown.repeats} times")

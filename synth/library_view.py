@@ -17,7 +17,7 @@ from synth.library_rows import BEST_TRIVIAL, Program, Score
 
 ORIGIN = (
     *("run_id", "layer", "head", "stage", "batch", "proposer", "seed", "prompt_sha256"),
-    *("parents", "tokens", "seconds", "raw"),
+    *("parents", "tokens", "seconds", "dollars", "raw"),
 )
 """What is shown of the proposal that brought a program in."""
 

@@ -83,8 +83,7 @@ def score_library(wanted: Wanted) -> dict[str, Any]:
     if wanted.damage:
         found = _with_damage(loaded, texts, usable, found, max_tokens)
     if wanted.keep:
-        with Library.open(wanted.path) as library:
-            library.record_scores(found)
+        _keep(wanted.path, found)
     ious = torch.tensor([s.iou_per_document for s in found])  # [head, text]
     return {
         "model": model,
@@ -134,6 +133,18 @@ def _with_damage(
     measured = damages(Judged(loaded, trees, {}, texts, max_tokens, facts_of))
     # Rounding can take what is no damage at all below 0.
     return [replace(s, damage=max(0.0, measured[s.layer, s.head])) for s in found]
+
+
+def _keep(path: str, found: Sequence[Score]) -> None:
+    """Stores the scores; damage that was measured before stays where it was not measured now."""
+    keys = ("program_hash", "model", "model_revision", "layer", "head", "texts_sha256", "split")
+    with Library.open(path) as library:
+        kept = []
+        for s in found:
+            stored = library.scores(**{key: getattr(s, key) for key in keys})
+            known = [o.damage for o in stored if o.metric_version == s.metric_version]
+            kept.append(replace(s, damage=known[0]) if s.damage is None and known else s)
+        library.record_scores(kept)
 
 
 def _about(texts: Texts, scorer: Scorer) -> dict[str, Any]:

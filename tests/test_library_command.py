@@ -56,6 +56,14 @@ def test_show_tells_intervals_and_damage(path: Path) -> None:
     assert "0.0012" in shown
 
 
+def test_show_tells_what_a_program_cost(path: Path) -> None:
+    with Library.open(path) as library:
+        dear = replace(written("2 first + 1 self"), tokens=31, seconds=2.5, dollars=0.0125)
+        library.record_batch(start(library), 5, 4, "language model", 0, [dear])
+    shown = run_command(path, "show", content_hash("2 first + 1 self")).stdout
+    assert "batch 0, 2.50 s, 31 tokens, 0.0125 dollars\n" in shown
+
+
 def test_a_pattern_is_drawn(path: Path) -> None:
     with pytest.raises(InputError, match="holds no attention of L5H4"):
         run_command(path, "show", "L5H4", "--pattern")

@@ -84,6 +84,9 @@ def test_damage_is_that_of_each_head_alone(
     assert max(told.values()) > 0
     with Library.open(library) as opened:
         assert {(s.layer, s.head): s.damage for s in opened.scores()} == told
+    answer(*arguments, "--keep")
+    with Library.open(library) as opened:
+        assert {(s.layer, s.head): s.damage for s in opened.scores()} == told
     shown = CliRunner().invoke(main, [*arguments, "--damage"], env={"COLUMNS": "200"}).output
     assert "damage" in shown
 
