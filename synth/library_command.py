@@ -103,8 +103,8 @@ def list_command(
     \b
     JSON: {"heads": [{"model", "model_revision", "layer", "head", "choice", "iou",
     "split" ("test", or "select" where no test was scored), "documents", "iou_no_sink", "jsd",
-    "output_error" (these four null for "select"), "terms", "category", "proposer" (null where
-    unknown), "program_hash", "program", "sentence" (the program in English)}]}
+    "output_error", "damage" (these five null for "select"), "terms", "category", "proposer" (null
+    where unknown), "program_hash", "program", "sentence" (the program in English)}]}
     """
     with Library.open(path) as opened:
         heads = listed_heads(opened, model, layer, head)

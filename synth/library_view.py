@@ -44,6 +44,7 @@ class ListedHead:
     iou_no_sink: float | None
     jsd: float | None
     output_error: float | None
+    damage: float | None
     terms: int
     category: str
     proposer: str | None
@@ -141,6 +142,7 @@ def listed_heads(
                 iou_no_sink=test.iou_no_sink if test else None,
                 jsd=test.jsd if test else None,
                 output_error=test.output_error if test else None,
+                damage=test.damage if test else None,
                 terms=terms(tree),
                 category=category(tree),
                 proposer=_proposer(library, c.program_hash),

@@ -86,6 +86,7 @@ def test_damage_is_that_of_each_head_alone(
         assert {(s.layer, s.head): s.damage for s in opened.scores()} == told
     answer(*arguments, "--keep")
     with Library.open(library) as opened:
+        assert {(h.layer, h.head): h.damage for h in listed_heads(opened)} == told
         assert {(s.layer, s.head): s.damage for s in opened.scores()} == told
     shown = CliRunner().invoke(main, [*arguments, "--damage"], env={"COLUMNS": "200"}).output
     assert "damage" in shown
