@@ -17,8 +17,13 @@ Status = Literal["accepted", "duplicate", "rejected"]
 HeadKey = tuple[int, int]
 """(layer, head)."""
 
-SCORES = ("iou", "iou_no_sink", "jsd", "output_error")
-"""The scores that each document has its own value of."""
+TITLES = {
+    "iou": "IoU",
+    "iou_no_sink": "IoU without the sink",
+    "jsd": "JSD",
+    "output_error": "output error",
+}
+"""The scores that each document has its own value of, and what a reader is told they are."""
 
 BEST_TRIVIAL = "best_trivial"
 """The name of the baseline that is the best trivial program of a head."""
@@ -188,7 +193,7 @@ class Score(Row):
 
     def per_document(self) -> dict[str, list[float]]:
         """The values of the documents, of each score that has them: their mean is the score."""
-        found = {name: getattr(self, f"{name}_per_document") for name in SCORES}
+        found = {name: getattr(self, f"{name}_per_document") for name in TITLES}
         return {name: values for name, values in found.items() if values is not None}
 
 

@@ -24,15 +24,8 @@ from synth.library_options import (
     table_of,
     terminal,
 )
-from synth.library_rows import StoredExample
+from synth.library_rows import TITLES, StoredExample
 from synth.library_view import ShownProgram, shown_programs
-
-SCORES = {
-    "iou": "IoU",
-    "iou_no_sink": "IoU without the sink",
-    "jsd": "JSD",
-    "output_error": "output error",
-}
 
 
 @click.command("show", epilog="Example: headscript library show L5H4 --model smollm2-135m")
@@ -138,7 +131,7 @@ def _print_program(console: Console, shown: ShownProgram) -> None:
 
 def _scores_table(score: dict[str, Any]) -> Table:
     table = table_of("score", "mean", "95% interval", right=("mean", "95% interval"))
-    for name, title in SCORES.items():
+    for name, title in TITLES.items():
         interval = _interval(score[f"{name}_per_document"])
         table.add_row(*cells(title, decimal(score[name]), interval))
     table.add_row(*cells("IoU of the best trivial program", decimal(score["best_trivial"]), None))
