@@ -33,9 +33,13 @@ libraries: .venv/installed
 	for model in smollm2-135m minilm-l6; do \
 		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 && \
 		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --rounds 6 && \
+		$(BIN)/headscript score --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --keep \
+			$$(test $$model != smollm2-135m || echo --damage) && \
 		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
 			-o experiments/libraries/$$model.jsonl || exit 1; \
 	done
+	$(BIN)/python -m experiments.sameness \
+		$(foreach model,$(MODELS),--library demo/$(model).sqlite)
 
 # Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS=FILE`, or one of
 # them by its name, `make fit`.  The numbers of README.md and docs/results.md follow from them.

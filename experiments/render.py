@@ -1,4 +1,4 @@
-"""Writes the results of the claims into the README and two pages of docs, between their markers.
+"""Writes the results of the claims into the README and the pages of docs, between their markers.
 
     python -m experiments.render
 
@@ -26,6 +26,7 @@ from experiments import (
     question_answering,
     replacement_curve,
     safety_and_speed,
+    sameness,
     short_texts,
     streaming,
     three_heads,
@@ -51,8 +52,12 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "cluster": cluster.BLOCKS,
     "large_run": large_run.BLOCKS,
     "pruning": pruning.BLOCKS,
+    "sameness": sameness.BLOCKS,
 }
-PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "speed.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / name for name in ("results.md", "speed.md", "library.md")),
+)
 
 _BLOCK = re.compile(r"(<!-- results (\w+)\.(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 

@@ -55,7 +55,7 @@ def asked_plainly(node: Node) -> Node:
 
 
 def asked_once(node: Node) -> Node:
-    """query(p) or query(q) = query(p or q);  query(p) and query(q) = query(p and q), of plain ones"""
+    """query(p) or query(q) = query(p or q), the same with `and`, of plain p and q"""
     if node.op not in ("and", "or"):
         return node
     plain = [

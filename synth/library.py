@@ -6,7 +6,7 @@ whole batch.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -80,7 +80,7 @@ class Library(Store):
 
     # Whole
 
-    def lines(self, *, chosen: bool = False) -> Iterator[str]:
+    def lines(self, *, chosen: bool = False) -> Generator[str, None, None]:
         """The library, or its choices alone, as the lines of an export."""
         return lines(self._database, chosen=chosen)
 

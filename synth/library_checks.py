@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from statistics import fmean
 
 from grammar.canonical import verified
 from synth.library_rows import Baseline, Program, Proposal, Row, Score
@@ -12,7 +13,10 @@ MEAN_TOLERANCE = 1e-6
 HASH = re.compile("[0-9a-f]{16}")
 FRACTIONS = ("iou", "iou_no_sink", "jsd", "select_iou")
 TIMES = ("first_seen", "started", "finished")
-COUNTED = ("layer", "head", "batch", "metric_version", "tokens", "seconds", "output_error")
+COUNTED = (
+    *("layer", "head", "batch", "metric_version", "tokens", "seconds", "dollars"),
+    *("output_error", "damage"),
+)
 
 
 def check(row: Row) -> None:
@@ -39,9 +43,16 @@ def check(row: Row) -> None:
             for parent in row.parents:
                 if not HASH.fullmatch(parent):
                     raise ValueError(f"a parent is {parent!r:.40}, not 16 hexadecimal digits")
-        case Score() | Baseline():
-            if not row.iou_per_document:
-                raise ValueError("iou_per_document is empty")
-            mean = sum(row.iou_per_document) / len(row.iou_per_document)
-            if abs(mean - row.iou) > MEAN_TOLERANCE:
-                raise ValueError(f"iou is {row.iou}, but the mean of its documents is {mean}")
+        case Score():
+            for name, per_document in row.per_document().items():
+                _check_mean(name, getattr(row, name), per_document)
+        case Baseline():
+            _check_mean("iou", row.iou, row.iou_per_document)
+
+
+def _check_mean(name: str, stated: float | None, per_document: list[float]) -> None:
+    if not per_document:
+        raise ValueError(f"{name}_per_document is empty")
+    mean = fmean(per_document)
+    if stated is None or abs(mean - stated) > MEAN_TOLERANCE * max(1.0, mean):
+        raise ValueError(f"{name} is {stated}, but the mean of its documents is {mean}")

@@ -1,23 +1,27 @@
 """Common sub-mixtures named once, so that many programs read like a chapter.
 
-Description length is counted in symbols: a node of a tree is one, a number or a word one more.
-A definition is a set of terms whose weights (or logits) are left open: `D1(a, b)` stands for
+Description length is counted in symbols, the words and numbers that a reader reads.  A definition
+is a set of terms whose weights (or logits) are left open: `D1(a, b)` stands for
 `a first + b back(1)`.  It costs a symbol for its name and those of its terms; each use costs a
 symbol and one for each weight.  Greedily, the set of terms that saves most is named until none
 saves anything, as Stitch does for functions (Bowers et al., arXiv 2211.16605).
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
 from itertools import combinations
 from typing import cast
 
 from grammar.printer import to_text
 from grammar.tree import Node
 
-MOST_TERMS = 4
-"""Terms of one definition."""
+FEWEST_TERMS, MOST_TERMS = 2, 4
+"""Terms of one definition: a name for a single one would be shorter, and tell less."""
+
+SYMBOL = re.compile(r'"[^"]*"|[\w.]+')
 
 Use = tuple[str, tuple[int, ...]]
 """A definition's name and the weights of its terms, in their order."""
@@ -51,9 +55,9 @@ class Compressed:
     sums: list[dict[Node, _Sum]]
 
 
-def symbols(tree: Node) -> int:
-    """The nodes of a tree, and the numbers and words in them."""
-    return sum(1 + sum(not isinstance(a, Node) for a in node.args) for node in tree.walk())
+def symbols(text: str) -> int:
+    """The words, numbers and words in quotes of a text."""
+    return len(SYMBOL.findall(text))
 
 
 def compress(programs: Sequence[Node]) -> Compressed:
@@ -63,19 +67,62 @@ def compress(programs: Sequence[Node]) -> Compressed:
         for program in programs
     ]
     everything = [part for program in sums for part in program.values()]
+    shared = _Shared(everything)
     definitions: list[Definition] = []
-    before = sum(map(symbols, programs))
+    before = sum(symbols(to_text(program)) for program in programs)
     after = before
-    while best := _best(everything):
+    while best := shared.best():
         terms, saving = best
         name = f"D{len(definitions) + 1}"
         holders = [part for part in everything if all(term in part.left for term in terms)]
         for part in holders:
+            shared.count(part, -1)
             part.uses.append((name, tuple(part.left.pop(term) for term in terms)))
+            shared.count(part, 1)
         definitions.append(Definition(name, terms, len(holders)))
         after -= saving
     texts = [_text(program, parts) for program, parts in zip(programs, sums, strict=True)]
     return Compressed(definitions, texts, before, after, sums)
+
+
+class _Shared:
+    """How many sums hold each set of terms, and which set saves most.
+
+    A term is known by its place in the order of texts.  Counts only fall as terms are named, so
+    the set that is first by an old saving is the best one if that is still its saving.
+    """
+
+    def __init__(self, sums: Sequence[_Sum]) -> None:
+        self._terms = sorted({term for part in sums for term in part.left}, key=to_text)
+        self._places = {term: place for place, term in enumerate(self._terms)}
+        self._symbols = [symbols(to_text(term)) for term in self._terms]
+        self._uses: Counter[tuple[int, ...]] = Counter()
+        for part in sums:
+            self.count(part, 1)
+        self._queue = [(-self._saving(places), places) for places in self._uses]
+        heapify(self._queue)
+
+    def count(self, part: _Sum, by: int) -> None:
+        """Adds `by` to the count of every set of terms that is left in the sum."""
+        # A score inside a mixture is shared by its own terms.
+        places = sorted(self._places[term] for term in part.left if term.op != "score")
+        for size in range(FEWEST_TERMS, MOST_TERMS + 1):
+            for chosen in combinations(places, size):
+                self._uses[chosen] += by
+
+    def best(self) -> tuple[tuple[Node, ...], int] | None:
+        """The set of terms that saves most, and what it saves; the first in its text of equals."""
+        while self._queue and self._queue[0][0] < 0:
+            _, places = self._queue[0]
+            saving = self._saving(places)
+            if heapreplace(self._queue, (-saving, places))[0] == -saving:
+                return tuple(self._terms[place] for place in places), saving
+        return None
+
+    def _saving(self, places: tuple[int, ...]) -> int:
+        cost = sum(self._symbols[place] for place in places)
+        uses = self._uses[places]
+        return uses * (cost - 1) - 1 - cost
 
 
 def _can_be_shared(node: Node) -> bool:
@@ -89,25 +136,6 @@ def _can_be_shared(node: Node) -> bool:
 def _sum(node: Node) -> _Sum:
     weighted = (cast(tuple[int, Node], child.args) for child in node.children)
     return _Sum({term: weight for weight, term in weighted})
-
-
-def _best(sums: Iterable[_Sum]) -> tuple[tuple[Node, ...], int] | None:
-    """The set of terms that saves most, and what it saves; the first in its text of equals."""
-    counts: Counter[tuple[Node, ...]] = Counter()
-    for part in sums:
-        # A score inside a mixture is shared by its own terms.
-        terms = sorted((term for term in part.left if term.op != "score"), key=to_text)
-        for size in range(1, MOST_TERMS + 1):
-            counts.update(combinations(terms, size))
-    savings = {
-        terms: uses * (cost + len(terms) - 1) - 1 - cost
-        for terms, uses in counts.items()
-        if uses > 1 and (cost := sum(map(symbols, terms)))
-    }
-    if not savings:
-        return None
-    best = min(savings, key=lambda terms: (-savings[terms], [to_text(term) for term in terms]))
-    return (best, savings[best]) if savings[best] > 0 else None
 
 
 def _text(node: Node, sums: dict[Node, _Sum]) -> str:
@@ -128,7 +156,8 @@ def _text(node: Node, sums: dict[Node, _Sum]) -> str:
             part = sums[node]
             uses = [f"{name}({', '.join(map(_logit, w))})" for name, w in part.uses]
             left = [f"{_logit(weight)} {to_text(term)}" for term, weight in part.left.items()]
-            return f"score({' + '.join([*uses, *left])})"
+            # A sum of logits has signs, as the language writes it.
+            return f"score({' + '.join([*uses, *left]).replace(' + -', ' - ')})"
     return to_text(node)
 
 

@@ -28,7 +28,11 @@ from synth.library_records import TABLES, Added
     required=True,
     help="The file to write; its ending says what: .jsonl, .csv or .py.",
 )
-@click.option("--chosen", is_flag=True, help="In a .jsonl file only the choices and their scores.")
+@click.option(
+    "--chosen",
+    is_flag=True,
+    help="In a .jsonl file only the choices, their scores and baselines.",
+)
 @json_option
 def export_command(path: str, output: Path, chosen: bool, as_json: bool) -> None:
     """Write a library into a file: all of it (.jsonl), or its choices (.csv, .py).

@@ -3,14 +3,17 @@
 import csv
 import io
 import keyword
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 from grammar.errors import InputError
+from interpreter.progress import progress_bar
 from synth.library import Library
 from synth.library_python import python_source
 from synth.library_view import ListedHead, listed_heads
+from synth.whole_file import write_whole
 
 KINDS = (".jsonl", ".csv", ".py")
 
@@ -24,37 +27,28 @@ def export(library: Library, output: Path, *, chosen: bool = False) -> int:
     """
     match output.suffix:
         case ".jsonl":
-            return _write(output, library.lines(chosen=chosen))
+            # Closed before the library is, also where the disk is full.
+            with closing(library.lines(chosen=chosen)) as lines:
+                return write_whole(output, lines)
         case ".csv":
-            return _write(output, _csv(listed_heads(library)))
+            return write_whole(output, _csv(listed_heads(library)))
         case ".py":
             name = output.stem
             if not name.isidentifier() or keyword.iskeyword(name):
                 raise InputError(f"{output}: {name!r:.40} is no name for a Python module")
-            return _write(output, [python_source(name, library.choices(choice=None))])
+            return write_whole(output, [python_source(name, library.choices(choice=None))])
     raise InputError(f"{output}: name a file that ends in {', '.join(KINDS)}")
 
 
-def _csv(heads: Iterable[ListedHead]) -> Iterator[str]:
-    names = [field.name for field in fields(ListedHead)]
-    for row in [dict(zip(names, names, strict=True)), *map(asdict, heads)]:
-        line = io.StringIO()
-        csv.DictWriter(line, names, lineterminator="\n").writerow(row)
-        yield line.getvalue()
+def _csv(heads: Sequence[ListedHead]) -> Iterator[str]:
+    names = [*(f.name for f in fields(ListedHead) if f.name != "tree"), "sentence"]
+    yield _csv_line(names)
+    with progress_bar() as bar:
+        for head in bar.track(heads, description="Sentences"):
+            yield _csv_line(head.told().values())
 
 
-def _write(output: Path, parts: Iterable[str]) -> int:
-    # Cut off by a full disk or a kill, a file would look like a whole one.
-    draft = output.with_name(output.name + ".part")
-    count = 0
-    try:
-        with open(draft, "w", encoding="utf-8", newline="\n") as file:
-            for part in parts:
-                file.write(part)
-                count += part.count("\n")
-        draft.replace(output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return count
+def _csv_line(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

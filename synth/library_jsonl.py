@@ -6,7 +6,7 @@ is known.  See `synth.library_records` and docs/library.md.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +22,7 @@ ONE_CHOICE = ("model", "model_revision", "layer", "head", "choice")
 """A library has one choice for each."""
 
 
-def lines(database: Database, *, chosen: bool) -> Iterator[str]:
+def lines(database: Database, *, chosen: bool) -> Generator[str, None, None]:
     """The lines of an export, each with its end of line; the same for the same content.
 
     With `chosen` only what belongs to the choices (`synth.library_records.of_choices`).

@@ -8,8 +8,9 @@ from markupsafe import Markup
 from grammar.canonical import verified
 from grammar.english import sentence
 from grammar.tree import Node
+from interpreter.statistics import bootstrap_ci95
 from synth.heads import head_name
-from synth.library_rows import Choice, ChosenModel, Score
+from synth.library_rows import TITLES, Choice, ChosenModel, Score
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,27 @@ class BestProgram:
         title = Markup("<b>{}</b> of {}").format(name, self.choice.model)
         program = Markup("<pre>{}</pre>").format(self.text.replace("; ", ";\n"))
         told = Markup("<p>{}</p>").format(self.sentence)
-        values: dict[str, float | None] = {"IoU on select documents": self.choice.select_iou}
+        rows = [("IoU on select documents", f"{self.choice.select_iou:.3f}")]
         if self.score:
-            values |= {
-                "IoU": self.score.iou,
-                "IoU without sink": self.score.iou_no_sink,
-                "JSD": self.score.jsd,
-                "output error": self.score.output_error,
-            }
-        rows = [(key, f"{value:.3f}") for key, value in values.items() if value is not None]
+            rows += _scores(self.score)
         return Markup("<div>{}{}{}{}</div>").format(title, program, told, _table(rows))
+
+
+def _scores(score: Score) -> list[tuple[str, str]]:
+    """The scores that are known, with their 95% intervals."""
+    per_document = score.per_document()
+    rows = []
+    for name, title in TITLES.items():
+        value = getattr(score, name)
+        if value is not None:
+            told = f"{value:.3f}"
+            if name in per_document:
+                low, high = bootstrap_ci95(per_document[name])
+                told += f" ({low:.3f}–{high:.3f})"
+            rows.append((title, told))
+    if score.damage is not None:
+        rows.append(("damage, nats a token", f"{score.damage:.4f}"))
+    return rows
 
 
 def library_html(path: str, models: Iterable[ChosenModel]) -> str:

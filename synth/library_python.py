@@ -18,6 +18,7 @@ from grammar import (
 from grammar.canonical import content_hash, verified
 from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
+from interpreter.progress import progress_bar
 from synth import numpy_program
 from synth.library_rows import Choice
 
@@ -53,7 +54,8 @@ def python_source(name: str, choices: Sequence[Choice]) -> str:
     Raises InputError where one is not a canonical program.
     """
     texts = sorted({choice.text for choice in choices})
-    functions = [_function(text) for text in texts]
+    with progress_bar() as bar:
+        functions = [_function(text) for text in bar.track(texts, description="Writing programs")]
     table = [f"    {content_hash(text)!r}: {_name(text)}," for text in texts]
     heads = [f"    {(c.model, c.layer, c.head, c.choice)!a}: {c.program_hash!r}," for c in choices]
     example = content_hash(texts[0]) if texts else ""
@@ -141,8 +143,10 @@ def _code(node: Node) -> str:
             return f"({' | '.join(inner)})"
         case "not":
             return f"~{inner[0]}"
-        case "after" | "before" | "query":
+        case "after" | "before":
             return f"f.{node.op}({inner[0]})"
+        case "query":
+            return f"f.asked({inner[0]})"
     others = [ascii(argument) for argument in node.args if not isinstance(argument, Node)]
     how = "pick" if PRIMITIVES[node.op].kind is Kind.SELECTION else "where"
     return f"f.{how}({', '.join([ascii(node.op), *inner, *others])})"

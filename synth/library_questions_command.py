@@ -22,7 +22,8 @@ from synth.library_options import (
     table_of,
     terminal,
 )
-from synth.library_view import program_tree
+from synth.library_search import search
+from synth.library_view import program_trees
 
 if TYPE_CHECKING:
     from synth.library_diff import LibraryDiff, ProgramDiff
@@ -35,6 +36,7 @@ SHOWN_GROUPS = 10
 @click.argument("part", required=False)
 @click.option("--text", help="Only programs whose text holds this.")
 @click.option("--like", metavar="L5H4|HASH|PROGRAM", help="Those that behave most like this first.")
+@click.option("--choice", help="Only this choice of each head, as iou or tuned.")
 @click.option("--all", "everything", is_flag=True, help="Also programs chosen for no head.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @library_option
@@ -44,6 +46,7 @@ def search_command(
     part: str | None,
     text: str | None,
     like: str | None,
+    choice: str | None,
     everything: bool,
     limit: int,
     path: str,
@@ -61,22 +64,27 @@ def search_command(
     """
     if part is None and text is None and like is None:
         raise click.UsageError("Name a PART, --text or --like.")
-    # What runs programs imports torch, which takes seconds; wrong usage is told at once.
-    from synth.library_search import search
-
     with Library.open(path) as opened:
         found = search(
-            opened, primitive=part, text=text, like=like, model=model, everything=everything
+            opened,
+            primitive=part,
+            text=text,
+            like=like,
+            model=model,
+            kind=choice,
+            everything=everything,
         )
     if as_json:
         shown = [asdict(program) for program in found[:limit]]
         click.echo(json.dumps({"found": len(found), "programs": shown}, indent=2))
         return
-    table = table_of("like", "heads", "category", "program", right=("like",), wide="program")
+    alike = ("like",) if like else ()
+    table = table_of(*alike, "heads", "category", "program", right=alike, wide="program")
     for program in found[:limit]:
         names = [name for _, name in program.heads]
         heads = " ".join(names[:4]) + (f" +{len(names) - 4}" if len(names) > 4 else "")
-        row = cells(decimal(program.similarity), heads or None, program.category)
+        similarity = (decimal(program.similarity),) if like else ()
+        row = cells(*similarity, heads or None, program.category)
         table.add_row(*row, Text(printable(program.program)))
     terminal().print(table)
     click.echo(f"{len(found)} programs" + (f", {limit} shown" if len(found) > limit else ""))
@@ -220,7 +228,7 @@ def compress_command(path: str, model: str | None, as_json: bool) -> None:
     heads: dict[str, list[tuple[str, str]]] = {}
     with Library.open(path) as opened:
         choices = opened.choices(model)
-        trees = {choice.text: program_tree(opened, choice) for choice in choices}
+        trees = program_trees(opened, choices)
     for choice in choices:
         place = (choice.model, head_name(choice.layer, choice.head))
         heads.setdefault(choice.text, []).append(place)

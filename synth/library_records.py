@@ -116,9 +116,9 @@ def records(database: Database) -> Iterator[Record]:
 
 
 def of_choices(everything: Iterable[Record]) -> list[Record]:
-    """Of a library's records the choices, their programs, scores and runs.
+    """Of a library's records the choices, their programs, scores and runs, and test baselines.
 
-    Without the proposals that led there, the baselines and the matrices: small enough for git.
+    Without the proposals that led there and the matrices: small enough for git.
     """
     found = list(everything)
     choices = [record for record in found if record["kind"] == "choice"]
@@ -130,6 +130,7 @@ def of_choices(everything: Iterable[Record]) -> list[Record]:
         "run": lambda r: r["key"] in runs,
         "score": lambda r: (*_head(r), r["program_hash"]) in chosen,
         "choice": lambda r: True,
+        "baseline": lambda r: r["run"] in runs and r["split"] == "test",
     }
     return [r for r in found if r["kind"] in wanted and wanted[r["kind"]](r)]
 

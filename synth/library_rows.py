@@ -17,6 +17,14 @@ Status = Literal["accepted", "duplicate", "rejected"]
 HeadKey = tuple[int, int]
 """(layer, head)."""
 
+TITLES = {
+    "iou": "IoU",
+    "iou_no_sink": "IoU without the sink",
+    "jsd": "JSD",
+    "output_error": "output error",
+}
+"""The scores that each document has its own value of, and what a reader is told they are."""
+
 BEST_TRIVIAL = "best_trivial"
 """The name of the baseline that is the best trivial program of a head."""
 
@@ -152,7 +160,11 @@ class StoredProposal(Proposal):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Row):
-    """How well a program predicts one head on one split of some texts (means over documents)."""
+    """How well a program predicts one head on one split of some texts (means over documents).
+
+    `damage` is what the model loses when the program replaces this head alone, in nats a token on
+    the first documents of the split: see `synth.ordering.damages`.
+    """
 
     program_hash: str
     model: str
@@ -168,11 +180,21 @@ class Score(Row):
     iou_no_sink: float | None = None
     jsd: float | None = None
     output_error: float | None = None
+    iou_no_sink_per_document: list[float] | None = None
+    jsd_per_document: list[float] | None = None
+    output_error_per_document: list[float] | None = None
+    damage: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.documents == len(self.iou_per_document):
-            raise ValueError(f"{self.documents} documents with {len(self.iou_per_document)} IoUs")
+        for name, values in self.per_document().items():
+            if not 1 <= self.documents == len(values):
+                raise ValueError(f"{self.documents} documents with {len(values)} values of {name}")
+
+    def per_document(self) -> dict[str, list[float]]:
+        """The values of the documents, of each score that has them: their mean is the score."""
+        found = {name: getattr(self, f"{name}_per_document") for name in TITLES}
+        return {name: values for name, values in found.items() if values is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,8 @@ from grammar.tree import Node
 from synth.categories import category
 from synth.heads import head_name, parse_head
 from synth.library import Choice, Library
-from synth.library_rows import Program
-from synth.library_view import program_tree
+from synth.library_view import program_tree, program_trees
 from synth.mentions import mentions
-from synth.probe import behaviours, similarity
 
 
 @dataclass(frozen=True)
@@ -69,27 +67,32 @@ def search(
     text: str | None = None,
     like: str | None = None,
     model: str | None = None,
+    kind: str | None = None,
     everything: bool = False,
 ) -> list[FoundProgram]:
     """The programs that hold a part and a text, or those most like another in behaviour, first.
 
-    Only programs that are chosen for a head, but for `everything`.
+    Only programs that are chosen for a head (by the `kind` of choice that is given), but for
+    `everything`.
     """
     heads: dict[str, list[tuple[str, str]]] = {}
-    for choice in library.choices(model, None):
+    for choice in library.choices(model, kind):
         place = (choice.model, head_name(choice.layer, choice.head))
         if place not in heads.setdefault(choice.program_hash, []):
             heads[choice.program_hash].append(place)
     holds = mentions(primitive) if primitive else None
-    found: list[tuple[Program, Node]] = []
-    for program in library.programs():
-        if not (everything or program.program_hash in heads):
-            continue
-        tree = program_tree(library, program)
-        if (holds is None or holds(tree)) and (text is None or text in program.text):
-            found.append((program, tree))
+    asked = [p for p in library.programs() if everything or p.program_hash in heads]
+    trees = program_trees(library, asked)
+    found = [
+        (program, trees[program.text])
+        for program in asked
+        if (holds is None or holds(trees[program.text])) and (text is None or text in program.text)
+    ]
     alike: list[float | None] = [None] * len(found)
     if like is not None:
+        # What runs programs imports torch, which takes seconds.
+        from synth.probe import behaviours, similarity
+
         target = named_program(library, like, model)
         wanted, *rest = behaviours([target, *(tree for _, tree in found)])
         alike = [similarity(wanted, behaviour) for behaviour in rest]

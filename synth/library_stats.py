@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from synth.categories import category
 from synth.library import Library
-from synth.library_view import program_tree
+from synth.library_view import program_trees
 from synth.probe import groups_of_equals
 
 
@@ -45,8 +45,8 @@ class Stats:
 def stats(library: Library) -> Stats:
     """Counts everything; every program is run on the probe batch, some milliseconds each."""
     programs = sorted(library.programs(), key=lambda program: (len(program.text), program.text))
-    trees = [program_tree(library, program) for program in programs]
-    groups = groups_of_equals(trees)
+    trees = program_trees(library, programs)
+    groups = groups_of_equals(list(trees.values()))
     runs = library.runs()
     totals = [library.counts(run).total for run in runs]
     choices = library.choices(choice=None)
@@ -54,7 +54,7 @@ def stats(library: Library) -> Stats:
     for choice in choices:
         if choice.choice == "iou":
             found = kinds.setdefault((choice.model, choice.layer), Counter())
-            found[category(program_tree(library, choice))] += 1
+            found[category(trees[choice.text])] += 1
     rejects: Counter[str] = Counter()
     for total in totals:
         rejects.update(total.codes)

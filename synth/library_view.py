@@ -1,7 +1,7 @@
 """What `headscript library` shows: choices with their scores, programs with their origin."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from grammar.canonical import verified
@@ -9,6 +9,7 @@ from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.tree import Node
+from interpreter.progress import progress_bar
 from synth.categories import category
 from synth.heads import head_name, parse_head
 from synth.library import Choice, Library
@@ -16,7 +17,7 @@ from synth.library_rows import BEST_TRIVIAL, Program, Score
 
 ORIGIN = (
     *("run_id", "layer", "head", "stage", "batch", "proposer", "seed", "prompt_sha256"),
-    *("parents", "tokens", "seconds", "raw"),
+    *("parents", "tokens", "seconds", "dollars", "raw"),
 )
 """What is shown of the proposal that brought a program in."""
 
@@ -43,12 +44,18 @@ class ListedHead:
     iou_no_sink: float | None
     jsd: float | None
     output_error: float | None
+    damage: float | None
     terms: int
     category: str
     proposer: str | None
     program_hash: str
     program: str
-    sentence: str
+    tree: Node
+
+    def told(self) -> dict[str, Any]:
+        """The fields but the tree, and the program in English, which takes a while to find."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tree"}
+        return known | {"sentence": sentence(self.tree)}
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,16 @@ def program_tree(library: Library, stored: Program | Choice) -> Node:
         raise InputError(f"{library.path} holds program {stored.program_hash}: {error}") from error
 
 
+def program_trees(library: Library, stored: Iterable[Program | Choice]) -> dict[str, Node]:
+    """The trees of stored programs by their texts; errors are those of `program_tree`."""
+    by_text = {one.text: one for one in stored}
+    with progress_bar() as bar:
+        return {
+            text: program_tree(library, one)
+            for text, one in bar.track(by_text.items(), description="Reading programs")
+        }
+
+
 def listed_heads(
     library: Library,
     model: str | None = None,
@@ -106,10 +123,12 @@ def listed_heads(
         for s in library.scores(split="test", model=model, layer=layer, head=head)
     }
     listed = []
-    for c in library.choices(model, None, layer, head):
+    choices = library.choices(model, None, layer, head)
+    trees = program_trees(library, choices)
+    for c in choices:
         texts_sha256 = texts.get(c.run_id, "")
         test = tests.get((c.program_hash, c.model, c.model_revision, c.layer, c.head, texts_sha256))
-        tree = program_tree(library, c)
+        tree = trees[c.text]
         listed.append(
             ListedHead(
                 model=c.model,
@@ -123,12 +142,13 @@ def listed_heads(
                 iou_no_sink=test.iou_no_sink if test else None,
                 jsd=test.jsd if test else None,
                 output_error=test.output_error if test else None,
+                damage=test.damage if test else None,
                 terms=terms(tree),
                 category=category(tree),
                 proposer=_proposer(library, c.program_hash),
                 program_hash=c.program_hash,
                 program=c.text,
-                sentence=sentence(tree),
+                tree=tree,
             )
         )
     return listed

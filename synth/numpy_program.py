@@ -141,7 +141,7 @@ class Facts:
         result[..., :-1] = seen[..., 1:]
         return result
 
-    def query(self, predicate: Array) -> Array:
+    def asked(self, predicate: Array) -> Array:
         """Holds for every key where the predicate holds for the query itself."""
         pairs = np.broadcast_to(predicate, self.visible.shape)
         asked = np.diagonal(pairs, axis1=1, axis2=2)[:, :, None]

@@ -70,10 +70,7 @@ def by_output_error(judged: Judged) -> list[Head]:
 
 def by_damage(judged: Judged) -> list[Head]:
     """Lowest damage first, of each head replaced alone: see `damages`."""
-    found = _Damage(judged)
-    with progress_bar() as bar:
-        task = bar.add_task("Damage of each head alone", total=len(judged.trees))
-        damage = found.of(list(judged.trees), (), lambda: bar.advance(task))
+    damage = damages(judged)
     return sorted(damage, key=lambda head: (damage[head], head))
 
 
@@ -107,7 +104,10 @@ def damages(judged: Judged) -> dict[Head, float]:
     log-perplexity rises by on texts that the model itself would write: steadier on few documents
     than the rise on these.
     """
-    return _Damage(judged).of(list(judged.trees), (), lambda: None)
+    found = _Damage(judged)
+    with progress_bar() as bar:
+        task = bar.add_task("Damage of each head alone", total=len(judged.trees))
+        return found.of(list(judged.trees), (), lambda: bar.advance(task))
 
 
 class _Damage:

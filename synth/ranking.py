@@ -9,6 +9,7 @@ from torch import Tensor
 
 from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
+from grammar.token_facts import Token
 from interpreter import scores
 from interpreter.capture import Captured, Head
 from interpreter.cost import check_cost
@@ -60,8 +61,11 @@ class Measures:
             iou=fmean(self.iou),
             iou_per_document=self.iou,
             iou_no_sink=fmean(self.iou_no_sink),
+            iou_no_sink_per_document=self.iou_no_sink,
             jsd=fmean(self.jsd),
+            jsd_per_document=self.jsd,
             output_error=fmean(self.output_error),
+            output_error_per_document=self.output_error,
         )
 
 
@@ -91,20 +95,25 @@ class Scorer:
         index = self.patterns.heads.index(head)
         real = self.patterns.attention[:, index]
         predicted = self.matrices(text)
-        error = scores.output_error(real, predicted, self.patterns.values[:, index])
+        values = self.patterns.values[:, index]
         return Measures(
-            iou=scores.iou(real, predicted).tolist(),
-            iou_no_sink=scores.iou_no_sink(real, predicted).tolist(),
-            jsd=scores.jsd(real, predicted, self._lengths).tolist(),
-            output_error=error.tolist(),
+            iou=_rounded(scores.iou(real, predicted)),
+            iou_no_sink=_rounded(scores.iou_no_sink(real, predicted)),
+            jsd=_rounded(scores.jsd(real, predicted, self._lengths)),
+            output_error=_rounded(scores.output_error(real, predicted, values)),
         )
 
     def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
         """All scores of one program on one head; `about` holds model, revision and texts."""
         return self.measures(text, head).score(text, head, about, split)
 
-    def examples(self, text: str, head: Head, about: Mapping[str, str]) -> list[StoredExample]:
-        """The first texts with the head's pattern and the program's, cut to be looked at."""
+    def examples(
+        self, text: str, head: Head, about: Mapping[str, str], name: str
+    ) -> list[StoredExample]:
+        """The first texts with the head's pattern and the program's, cut to be looked at.
+
+        They are called by `name` and their number.
+        """
         real = self.patterns.head(head)
         predicted = self.matrices(text)
         found = []
@@ -117,13 +126,23 @@ class Scorer:
                     model_revision=about["model_revision"],
                     layer=head[0],
                     head=head[1],
-                    document=f"test document {number + 1}",
-                    tokens=[token.text or "<special>" for token in tokens[:n]],
+                    document=f"{name} {number + 1}",
+                    tokens=[_shown(token) for token in tokens[:n]],
                     real=_bytes(real[number, :n, :n]),
                     predicted=_bytes(predicted[number, :n, :n]),
                 )
             )
         return found
+
+
+def _shown(token: Token) -> str:
+    """The token as a reader sees it; the text of one of white space alone is empty."""
+    return "<special>" if token.special else token.text or " "
+
+
+def _rounded(values: Tensor) -> list[float]:
+    """As a library keeps them: float32 has hardly more digits, and files of them are read."""
+    return [round(value, 6) for value in values.tolist()]
 
 
 def _bytes(matrix: Tensor) -> bytes:
@@ -163,7 +182,7 @@ def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> N
                 test.score(texts[chosen], head, about, "test"),
             ]
         )
-        library.record_examples(test.examples(texts[chosen], head, about))
+        library.record_examples(test.examples(texts[chosen], head, about, "test document"))
         here_trivial = {
             split: {text: values[:, index] for text, values in found.items()}
             for split, found in of_trivial.items()
@@ -199,8 +218,8 @@ def _record_baselines(
                 head=head[1],
                 name=name,
                 split=split,
-                iou=float(found[text].mean()),
-                iou_per_document=found[text].tolist(),
+                iou=fmean(_rounded(found[text])),
+                iou_per_document=_rounded(found[text]),
             )
             for name, text in [*((t, t) for t in select), (BEST_TRIVIAL, best)]
             for split, found in ious.items()

@@ -21,7 +21,8 @@ from synth.report_entries import Example, HeadEntry, Interval, ReportData, finit
 
 SCRIPTS = (
     *("page.js", "colours.js", "program.js", "filter.js", "grid.js", "table.js", "scores.js"),
-    *("attention.js", "mistakes.js", "front.js", "origin.js", "head.js", "start.js"),
+    *("attention.js", "mistakes.js", "front.js", "origin.js", "others.js", "head.js"),
+    "start.js",
 )
 """The parts of the page's one script, which share one block."""
 
@@ -43,9 +44,11 @@ def render_report(data: ReportData) -> str:
         rows=rows,
         programs=len({entry.program for entry in entries}),
         mean_iou=mean(row["iou"] for row in rows),
-        mean_iou_ci=_mean_interval(entries),
+        mean_iou_ci=_mean_interval([entry.iou_per_document for entry in entries]),
         mean_no_sink=mean(row["iou_no_sink"] for row in rows),
-        mean_baseline=mean(row["baseline"]["iou"] for row in rows),
+        mean_no_sink_ci=_mean_interval([e.iou_no_sink_per_document or [] for e in entries]),
+        mean_baseline=mean(row["baseline"] and row["baseline"]["iou"] for row in rows),
+        has_baselines=any(row["baseline"] for row in rows),
         has_damage=any(row["damage"] is not None for row in rows),
         style=Markup(style),
         script=Markup(script),
@@ -77,11 +80,12 @@ def _row(entry: HeadEntry) -> dict[str, Any]:
     return row | {"name": entry.name}
 
 
-def _mean_interval(entries: list[HeadEntry]) -> Interval | None:
-    """The interval of the mean over heads; None where heads were scored on unlike documents."""
-    if len({len(entry.iou_per_document) for entry in entries}) != 1:
+def _mean_interval(heads: list[list[float]]) -> Interval | None:
+    """The interval over documents of the mean over heads; None where heads have unlike ones."""
+    lengths = set(map(len, heads))
+    if len(lengths) != 1 or lengths == {0}:
         return None
-    return bootstrap_ci95(np.mean([entry.iou_per_document for entry in entries], axis=0))
+    return bootstrap_ci95(np.mean(heads, axis=0))
 
 
 def _payload(

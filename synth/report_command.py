@@ -4,16 +4,21 @@ from pathlib import Path
 
 import click
 
-from grammar.errors import InputError
 from synth.library import Library
 from synth.library_command import library_option
 from synth.report import render_report
 from synth.report_data import report_data
+from synth.whole_file import write_whole
 
 
 @click.command(epilog="Example: headscript report --library heads.sqlite -o heads.html")
 @library_option
 @click.option("--model", help="The model to show, where the library holds several.")
+@click.option(
+    "--texts",
+    help="Show patterns on the first three of these texts (the model is run), in place of those "
+    "that the library holds: `stories`, a .jsonl or .txt file.",
+)
 @click.option(
     "-o",
     "--output",
@@ -22,19 +27,20 @@ from synth.report_data import report_data
     show_default=True,
     help="The page to write.",
 )
-def report(path: Path, model: str | None, output: Path) -> None:
+def report(path: Path, model: str | None, texts: str | None, output: Path) -> None:
     """Write a page with the head grid and, for each head, its program and real attention.
 
     \b
     The page is one file that opens from disk and loads nothing.  PAGE#L5H4 opens head 4 of layer 5.
+    A library of choices alone, as `library export --chosen` writes it, holds no attention to look
+    at: --texts shows some.
     """
     with Library.open(path) as library:
-        page = render_report(report_data(library, model))
-    try:
-        # Written whole or not at all: a page cut off by a full disk would look like a page.
-        draft = output.with_name(output.name + ".part")
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(output)
-    except OSError as error:
-        raise InputError(f"{output} cannot be written: {error.strerror or error}") from error
+        data = report_data(library, model)
+    if texts is not None:
+        from synth.report_examples import with_examples
+
+        data = with_examples(data, texts)
+    page = render_report(data)
+    write_whole(output, [page])
     click.echo(f"{output}: {len(page.encode()) / 1e6:.1f} MB")

@@ -13,18 +13,20 @@ from synth.categories import Category, category
 from synth.choosing import TOLERANCE
 from synth.heads import head_name
 from synth.library import Baseline, Choice, Library, Run, Score
-from synth.library_rows import BEST_TRIVIAL, Row, StoredProposal
+from synth.library_rows import BEST_TRIVIAL, Row, RunCounts, StoredProposal
 from synth.library_view import program_tree, terms
 from synth.report_entries import (
     Candidate,
     Example,
     HeadEntry,
+    OtherChoice,
+    Proposed,
     ReportData,
     RunFacts,
     Step,
     TrivialScore,
 )
-from synth.results import best_trivial, counts_of, required, test_score
+from synth.results import best_trivial, newest_test_score, required, test_score
 from synth.structure import structure
 
 MOST_STEPS = 8
@@ -120,10 +122,9 @@ def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
     run = reader.run
     tree = program_tree(library, choice)
     score = test_score(library, run, choice)
-    name, best = best_trivial(library, run, choice)
     stored = library.baselines(run.id, choice.layer, choice.head)
     trivial = [b for b in stored if b.name != BEST_TRIVIAL]
-    counts = counts_of(library, reader.counts, choice)
+    intervals = {name: bootstrap_ci95(found) for name, found in score.per_document().items()}
     (program,) = library.programs(choice.program_hash)
     examples = library.examples(
         choice.program_hash, choice.model, choice.model_revision, choice.layer, choice.head
@@ -138,29 +139,60 @@ def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
         terms=terms(tree),
         category=category(tree),
         iou=score.iou,
-        iou_ci=bootstrap_ci95(score.iou_per_document),
+        iou_ci=intervals["iou"],
         iou_per_document=score.iou_per_document,
         iou_no_sink=score.iou_no_sink,
+        iou_no_sink_ci=intervals.get("iou_no_sink"),
+        iou_no_sink_per_document=score.iou_no_sink_per_document,
         jsd=score.jsd,
+        jsd_ci=intervals.get("jsd"),
         output_error=score.output_error,
-        damage=None,  # no library holds it yet
+        output_error_ci=intervals.get("output_error"),
+        damage=score.damage,
         select_iou=choice.select_iou,
-        baseline=_trivial(name, best),
+        baseline=_trivial(*best_trivial(library, run, choice)) if stored else None,
         trivial=[_trivial(b.name, b) for b in trivial if b.split == "test"],
         candidates=_candidates(library, choice, score, trivial),
         lineage=_lineage(library, reader, choice),
         first_seen=program.first_seen,
         run=_run_facts(run),
-        proposed=counts.proposed,
-        duplicates=counts.duplicates,
-        rejected=counts.rejected,
-        reject_codes=counts.codes,
+        proposed=_proposed(reader.counts, choice),
+        others=_others(library, choice),
         examples=[Example(e.document, e.tokens, e.real, e.predicted) for e in examples],
     )
 
 
 def _trivial(name: str, baseline: Baseline) -> TrivialScore:
     return TrivialScore(name, baseline.iou, bootstrap_ci95(baseline.iou_per_document))
+
+
+def _proposed(counts: RunCounts, choice: Choice) -> Proposed | None:
+    found = counts.heads.get((choice.layer, choice.head))
+    if found is None:
+        return None
+    return Proposed(found.proposed, found.duplicates, found.rejected, found.codes)
+
+
+def _others(library: Library, choice: Choice) -> list[OtherChoice]:
+    """The choices for the head by other measures."""
+    found = []
+    for other in library.choices(choice.model, None, choice.layer, choice.head):
+        if other.model_revision != choice.model_revision or other.choice == choice.choice:
+            continue
+        (run,) = library.runs(other.run_id)
+        score = newest_test_score(library, run, other)
+        found.append(
+            OtherChoice(
+                choice=other.choice,
+                program=other.text,
+                terms=terms(program_tree(library, other)),
+                select_iou=other.select_iou,
+                iou=score.iou if score else None,
+                output_error=score.output_error if score else None,
+                damage=score.damage if score else None,
+            )
+        )
+    return found
 
 
 def _run_facts(run: Run) -> RunFacts:

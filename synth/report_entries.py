@@ -85,12 +85,39 @@ class RunFacts:
 
 
 @dataclass(frozen=True)
+class OtherChoice:
+    """A program that another measure chose for the head, with what the library has of its scores.
+
+    `select_iou` is on the select documents, the others are on test documents.
+    """
+
+    choice: str
+    program: str
+    terms: int
+    select_iou: float
+    iou: float | None
+    output_error: float | None
+    damage: float | None
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """What became of the proposals for a head."""
+
+    number: int
+    duplicates: int
+    rejected: int
+    codes: dict[str, int]
+
+
+@dataclass(frozen=True)
 class HeadEntry:
     """A head with its chosen program.
 
     Scores are means over test documents: `iou` and `iou_no_sink` in 0..1, 1 is best; `jsd` in 0..1
-    and `output_error` >= 0, 0 is best; `damage` is a rise in log-perplexity.  A score that is not
-    a number is shown as missing.
+    and `output_error` >= 0, 0 is best; `damage` in nats a token.  A score that is not a number is
+    shown as missing, and so is what the library does not hold: an export of the choices alone has
+    no proposals and no examples.
     """
 
     layer: int
@@ -106,11 +133,15 @@ class HeadEntry:
     iou_ci: Interval
     iou_per_document: list[float]
     iou_no_sink: float | None
+    iou_no_sink_ci: Interval | None
+    iou_no_sink_per_document: list[float] | None
     jsd: float | None
+    jsd_ci: Interval | None
     output_error: float | None
+    output_error_ci: Interval | None
     damage: float | None
     select_iou: float
-    baseline: TrivialScore
+    baseline: TrivialScore | None
     """The best trivial program, as chosen on the select documents."""
     trivial: list[TrivialScore]
     candidates: list[Candidate]
@@ -118,10 +149,8 @@ class HeadEntry:
     """The chosen program, then what it was made from."""
     first_seen: str
     run: RunFacts
-    proposed: int
-    duplicates: int
-    rejected: int
-    reject_codes: dict[str, int]
+    proposed: Proposed | None
+    others: list[OtherChoice]
     examples: list[Example]
 
     @property

@@ -107,8 +107,8 @@ def _of(choice: Choice) -> str:
     return f"of the choice for {head_name(choice.layer, choice.head)}"
 
 
-def test_score(library: Library, run: Run, choice: Choice) -> Score:
-    """The choice's score on the test documents of its run."""
+def newest_test_score(library: Library, run: Run, choice: Choice) -> Score | None:
+    """The choice's score on the test documents of its run, where there is one."""
     scores = library.scores(
         program_hash=choice.program_hash,
         model=choice.model,
@@ -118,7 +118,13 @@ def test_score(library: Library, run: Run, choice: Choice) -> Score:
         texts_sha256=run.texts_sha256,
         split="test",
     )
-    return required(library, scores[-1] if scores else None, f"test score {_of(choice)}")
+    return scores[-1] if scores else None
+
+
+def test_score(library: Library, run: Run, choice: Choice) -> Score:
+    """The choice's score on the test documents of its run; InputError where there is none."""
+    found = newest_test_score(library, run, choice)
+    return required(library, found, f"test score {_of(choice)}")
 
 
 def best_trivial(library: Library, run: Run, choice: Choice) -> tuple[str, Baseline]:

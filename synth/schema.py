@@ -107,6 +107,10 @@ scores = Table(
     Column("iou_no_sink", Float),
     Column("jsd", Float),
     Column("output_error", Float),
+    Column("iou_no_sink_per_document", JSON(none_as_null=True)),
+    Column("jsd_per_document", JSON(none_as_null=True)),
+    Column("output_error_per_document", JSON(none_as_null=True)),
+    Column("damage", Float),
 )
 
 choices = Table(

@@ -24,6 +24,12 @@ from synth.tables import print_scores
 )
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")
+@click.option(
+    "--damage",
+    is_flag=True,
+    help="Also measure what the model loses when each head alone is replaced (minutes).",
+)
+@click.option("--keep", is_flag=True, help="Store the scores in the library.")
 @engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def score(
@@ -32,6 +38,8 @@ def score(
     texts: str,
     max_tokens: int,
     choice: str,
+    damage: bool,
+    keep: bool,
     engine: str,
     ray_address: str | None,
     as_json: bool,
@@ -40,17 +48,20 @@ def score(
 
     Of the texts that the library was made from only the test documents are used, all documents
     of any other.  The mean over heads comes with a 95% bootstrap interval over documents.
+    Damage is the divergence of the model's predictions from its own, in nats a token, on the first
+    four of the documents.
 
     \b
     JSON: {"model", "texts": {"documents", "tokens", "sha256"}, "heads": [{"layer", "head",
-    "program", "iou", "iou_no_sink", "jsd", "output_error"}], "mean_iou", "mean_iou_ci95",
-    "mean_iou_no_sink", "baselines": {name: mean IoU, "best_trivial": ...},
-    "distinct_programs", "rejected"}
+    "program", "iou", "iou_no_sink", "jsd", "output_error", "damage" (null without --damage)}],
+    "mean_iou", "mean_iou_ci95", "mean_iou_no_sink", "baselines": {name: mean IoU, "best_trivial":
+    ...}, "distinct_programs", "rejected"}
     """
-    from synth.scoring import score_library
+    from synth.scoring import Wanted, score_library
 
+    wanted = Wanted(path, model, texts, choice, max_tokens, damage, keep)
     with opened_engine(engine, ray_address) as opened:
-        result: dict[str, Any] = score_library(path, model, texts, max_tokens, choice, opened)
+        result: dict[str, Any] = score_library(wanted, opened)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     else:

@@ -4,8 +4,8 @@ The texts go by in shards, each captured, scored and let go, so that memory does
 """
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial, reduce
 from typing import Any
 
@@ -13,37 +13,60 @@ import torch
 from torch import Tensor
 
 from grammar.errors import InputError
-from grammar.parser import parse
+from grammar.parser import parse, parse_or_raise
 from grammar.rejection import Rejection
+from grammar.tree import Node
 from interpreter import scores
 from interpreter.capture import Head, captured, check_texts
 from interpreter.cost import check_cost
 from interpreter.engine import TEXTS, Engine, Shard, shards
 from interpreter.models import LoadedModel, ModelShape, load_model
 from interpreter.progress import progress_bar
+from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
-from synth.library import Library
+from synth.library import Choice, Library, Run, Score
 from synth.library_rows import BEST_TRIVIAL
+from synth.library_store import check_place
+from synth.ordering import Judged, damages
 from synth.pipeline import TRIVIAL
 from synth.ranking import Measures, Scorer
 
 
-def score_library(
-    path: str, model: str, source: str, max_tokens: int, choice: str, engine: Engine
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """What is scored: which programs of a library, on which texts, and what becomes of it."""
+
+    path: str
+    model: str
+    texts: str
+    choice: str = "iou"
+    max_tokens: int = 96
+    damage: bool = False
+    """Also what each program costs the model in its head's place: see `synth.ordering.damages`."""
+    keep: bool = False
+    """The scores are stored in the library."""
+
+
+def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
     """The result as `headscript score --json` prints it.
 
     InputError where the library has nothing for the model, or for another revision of it alone.
     """
-    with Library.open(path) as library:
-        choices = stored_choices(library, model, choice)
-        seen = {run.texts_sha256 for run in library.runs()}
-        rejected = sum(library.counts(run).total.rejected for run in library.runs())
+    model, max_tokens = wanted.model, wanted.max_tokens
+    if wanted.keep:
+        check_place(wanted.path)
+    with Library.open(wanted.path) as library:
+        choices = stored_choices(library, model, wanted.choice)
+        runs = library.runs()
+        rejected = sum(library.counts(run).total.rejected for run in runs)
         place = library.path
-    texts = load_texts(source)
-    if texts.sha256 in seen:
+    texts = load_texts(wanted.texts)
+    about = {"model": model, "texts_sha256": texts.sha256}
+    if wanted.keep:
+        _check_length(runs, texts, max_tokens)
+    if texts.sha256 in {run.texts_sha256 for run in runs}:
         texts = texts.split()["test"]
     whole = Shard(texts.name, 0, texts.documents)
     (shape,) = engine.map(partial(examined, model, max_tokens), [whole])
@@ -59,11 +82,15 @@ def score_library(
     scored = _scored(
         partial(score_shard, partial(known_model, model), chosen, max_tokens), texts, engine
     )
-    about = {"model": model, "model_revision": shape.revision, "texts_sha256": texts.sha256}
+    about["model_revision"] = shape.revision
     found = [
         reduce(operator.add, measures).score(text, head, about, "test")
         for (head, text), *measures in zip(chosen, *(s.measures for s in scored), strict=True)
     ]
+    if wanted.damage:
+        found = _with_damage(known_model(model), texts, usable, found, max_tokens)
+    if wanted.keep:
+        _keep(wanted.path, found)
     ious = torch.tensor([s.iou_per_document for s in found])  # [head, text]
     return {
         "model": model,
@@ -81,6 +108,7 @@ def score_library(
                 "iou_no_sink": s.iou_no_sink,
                 "jsd": s.jsd,
                 "output_error": s.output_error,
+                "damage": s.damage,
             }
             for s, c in zip(found, usable, strict=True)
         ],
@@ -91,6 +119,43 @@ def score_library(
         "distinct_programs": len({c.text for c in usable}),
         "rejected": rejected + len(choices) - len(usable),
     }
+
+
+def _check_length(runs: Sequence[Run], texts: Texts, max_tokens: int) -> None:
+    """InputError where the library's scores on these texts are of documents of another length."""
+    lengths = {r.settings.get("max_tokens") for r in runs if r.texts_sha256 == texts.sha256}
+    lengths.discard(None)
+    if lengths and max_tokens not in lengths:
+        raise InputError(
+            f"--max-tokens {max_tokens}: the library's scores on {texts.name} are of documents of "
+            f"{', '.join(map(str, lengths))} tokens; give that, or leave out --keep"
+        )
+
+
+def _with_damage(
+    loaded: LoadedModel,
+    texts: Texts,
+    choices: Sequence[Choice],
+    found: Sequence[Score],
+    max_tokens: int,
+) -> list[Score]:
+    trees: Mapping[Head, Node] = {(c.layer, c.head): parse_or_raise(c.text) for c in choices}
+    facts_of: FactsOf = "prefix" if loaded.causal else "text"
+    measured = damages(Judged(loaded, trees, {}, texts, max_tokens, facts_of))
+    # Rounding can take what is no damage at all below 0.
+    return [replace(s, damage=max(0.0, measured[s.layer, s.head])) for s in found]
+
+
+def _keep(path: str, found: Sequence[Score]) -> None:
+    """Stores the scores; damage that was measured before stays where it was not measured now."""
+    keys = ("program_hash", "model", "model_revision", "layer", "head", "texts_sha256", "split")
+    with Library.open(path) as library:
+        kept = []
+        for s in found:
+            stored = library.scores(**{key: getattr(s, key) for key in keys})
+            known = [o.damage for o in stored if o.metric_version == s.metric_version]
+            kept.append(replace(s, damage=known[0]) if s.damage is None and known else s)
+        library.record_scores(kept)
 
 
 @cache

@@ -50,10 +50,14 @@ def print_scores(result: dict[str, Any]) -> None:
     )
     table.add_column("head")
     table.add_column("program", ratio=1)
-    for name in ("IoU", "without sink", "JSD", "output error"):
-        table.add_column(name, justify="right")
+    scores = {"iou": "IoU", "iou_no_sink": "without sink", "jsd": "JSD"}
+    scores |= {"output_error": "output error", "damage": "damage"}
+    if all(head["damage"] is None for head in result["heads"]):
+        del scores["damage"]
+    for title in scores.values():
+        table.add_column(title, justify="right")
     for head in result["heads"]:
-        numbers = [head[k] for k in ("iou", "iou_no_sink", "jsd", "output_error")]
+        numbers = [head[key] for key in scores]
         table.add_row(
             head_name(head["layer"], head["head"]),
             Text(head["program"]),

@@ -10,7 +10,7 @@ import numpy as np
 from grammar.canonical import canonical_text, content_hash
 from synth.library import Baseline, Choice, Library, Proposal, Run, Score, StoredExample, run_key
 from synth.library_rows import BEST_TRIVIAL, Split
-from synth.report_entries import HeadEntry, ReportData
+from synth.report_entries import HeadEntry, OtherChoice, Proposed, ReportData
 
 STORY = (
     "Once upon a time there was a little fox named Pip .\n Every morning Pip ran to the river . "
@@ -220,6 +220,7 @@ def _hostile_entry(entry: HeadEntry, text: str) -> HeadEntry:
         ],
         first_seen=text,
         run=replace(entry.run, started=text, proposer=text, texts=text, version=text),
-        reject_codes={text: 1},
+        proposed=Proposed(7, 1, 1, {text: 1}),
+        others=[OtherChoice(text, text, 3, 0.5, 0.5, 0.5, None)],
         examples=[replace(x, document=text, tokens=tokens) for x in entry.examples],
     )

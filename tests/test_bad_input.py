@@ -301,11 +301,9 @@ NEEDED = {
         ["list", "show", "report", "score"], "select_iou is"
     ),
     "DELETE FROM scores": {"report": "lacks a test score"},
-    "DELETE FROM baselines": {"report": "lacks a baseline"},
     "DELETE FROM baselines WHERE name != 'best_trivial'": {"report": "lacks a trivial program"},
-    "DELETE FROM proposals": {"report": "lacks a proposal"},
     "UPDATE scores SET iou_per_document = '[]'": dict.fromkeys(
-        ["list", "show", "report"], "1 documents with 0 IoUs"
+        ["list", "show", "report"], "1 documents with 0 values of iou"
     ),
     "UPDATE scores SET iou_per_document = '[NaN]'": {"list": "[nan]", "report": "[nan]"},
     "UPDATE scores SET iou = 9e999": {"list": "iou is inf", "report": "iou is inf"},

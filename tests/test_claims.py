@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import safety_and_speed, subject, travel
+from experiments import safety_and_speed, sameness, subject, travel
 from experiments.coverage import curve, fit_weights, greedy
 from experiments.render import CLAIMS
 from experiments.results import ROOT, read
@@ -19,7 +19,8 @@ from experiments.subject import runnable
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.texts import Texts, load_texts
-from synth.library import Choice, Library, Run
+from synth.library import Choice, Library, Proposal, Run
+from tests.library_samples import start
 from tests.tiny_models import HEADS, LAYERS, tiny
 
 POOL = (
@@ -212,6 +213,29 @@ def test_safety_and_speed(tmp_path: Path, monkeypatch) -> None:
     assert "random programs under both evaluators | 368,896 | 0" in safety
     assert "64 tokens: 0.2 s, and 7 MB" in safety
     assert "1,234.5" in safety_and_speed.speed_block(records)
+
+
+def test_sameness_counts_both_kinds(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    texts = ("first", "2 first + 1 self", "when special: any; first", "first")
+    proposals = [Proposal(raw=t, text=t, proposer="hand", seed=0) for t in texts]
+    with Library.open(path, create=True) as library:
+        run_ = start(library)
+        library.record_batch(run_, 0, 0, "trivial", 0, proposals)
+        choose(library, run_, (0, 0), "first")
+        choose(library, run_, (0, 1), "2 first + 1 self")
+    words = ["--library", str(path), "--output", str(tmp_path)]
+    shown = CliRunner().invoke(sameness.sameness, words, catch_exceptions=False).stdout
+    (one,) = read("sameness", tmp_path)[0]["results"]["libraries"]
+    assert (one["proposals"], one["text_duplicates"], one["trivial_duplicates"]) == (4, 1, 1)
+    # The probe batch holds no special token.
+    assert (one["programs"], one["behaviour_duplicates"], one["behaviour_groups"]) == (3, 1, 1)
+    assert (one["choices"], one["symbols_before"], one["symbols_after"]) == (2, 5, 5)
+    assert "| small | 4 | 1 | 1 | 3 | 1 | 5 | 5 |" in shown
+    with Library.open(path) as library:
+        path.with_suffix(".jsonl").write_text("".join(library.lines(chosen=True)))
+    with pytest.raises(InputError, match="holds no proposals"):
+        sameness.about(path.with_suffix(".jsonl"))
 
 
 def test_make_runs_every_claim() -> None:

@@ -11,7 +11,7 @@ from grammar.canonical import content_hash
 from grammar.errors import InputError
 from synth.library import Library
 from synth.library_command import library as library_command
-from tests.library_samples import LARGE, chosen, small_library, start, written
+from tests.library_samples import LARGE, SMALL, chosen, example, small_library, start, written
 
 
 @pytest.fixture
@@ -33,16 +33,56 @@ def test_list(path: Path) -> None:
     assert LARGE not in listed
     wide = run_command(path, "list", "--wide").output
     assert "don't" in wide
-    heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").output)["heads"]
+    heads = json.loads(run_command(path, "list", "--sort", "iou", "--json").stdout)["heads"]
     assert [(h["head"], h["iou"], h["split"], h["terms"]) for h in heads] == [
         (3, 0.7, "select", 1),
         (4, 0.5, "test", 4),
     ]
-    only = json.loads(run_command(path, "list", "--head", "4", "--json").output)["heads"]
+    only = json.loads(run_command(path, "list", "--head", "4", "--json").stdout)["heads"]
     assert [h["program"] for h in only] == [LARGE]
     assert only[0]["sentence"].startswith("On nouns: mostly the first token; otherwise “don't”s.")
     with pytest.raises(InputError, match="only for small"):
         run_command(path, "list", "--model", "large")
+
+
+def test_show_tells_intervals_and_damage(path: Path) -> None:
+    assert "0.400–0.600" in run_command(path, "show", "L5H4").stdout
+    assert "damage" not in run_command(path, "show", "L5H4").stdout
+    with Library.open(path) as library:
+        (score,) = library.scores()
+        library.record_scores([replace(score, damage=0.0012, jsd_per_document=[0.2, 0.3])])
+    shown = run_command(path, "show", "L5H4").stdout
+    assert "0.200–0.300" in shown
+    assert "0.0012" in shown
+
+
+def test_show_tells_what_a_program_cost(path: Path) -> None:
+    with Library.open(path) as library:
+        dear = replace(written("2 first + 1 self"), tokens=31, seconds=2.5, dollars=0.0125)
+        library.record_batch(start(library), 5, 4, "language model", 0, [dear])
+    shown = run_command(path, "show", content_hash("2 first + 1 self")).stdout
+    assert "batch 0, 2.50 s, 31 tokens, 0.0125 dollars\n" in shown
+
+
+def test_a_pattern_is_drawn(path: Path) -> None:
+    with pytest.raises(InputError, match="holds no attention of L5H4"):
+        run_command(path, "show", "L5H4", "--pattern")
+    with Library.open(path) as library:
+        library.record_examples([example()])
+    drawn = run_command(path, "show", "L5H4", "--pattern").stdout
+    assert "L5H4 on test document 1, really:" in drawn
+    assert "L5H4 on test document 1, predicted:" in drawn
+    assert "0 A            9\n1 cat          3 6\n" in drawn
+
+
+def test_a_choice_alone(path: Path) -> None:
+    with Library.open(path) as library:
+        (large,) = library.choices(head=4)
+        library.set_choice(replace(large, choice="tuned", text=SMALL))
+    heads = json.loads(run_command(path, "list", "--choice", "tuned", "--json").stdout)["heads"]
+    assert [(h["choice"], h["program"]) for h in heads] == [("tuned", SMALL)]
+    found = json.loads(run_command(path, "search", "first", "--choice", "tuned", "--json").stdout)
+    assert [p["program"] for p in found["programs"]] == [SMALL]
 
 
 def test_show(path: Path) -> None:
@@ -50,12 +90,12 @@ def test_show(path: Path) -> None:
     assert '    when noun: 3 first + 1 word("don\'t")\n' in shown
     assert "0.300" in shown
     assert "\nOn nouns: mostly the first token; otherwise “don't”s. Elsewhere: " in shown
-    (program,) = json.loads(run_command(path, "show", "L5H4", "--json").output)["programs"]
+    (program,) = json.loads(run_command(path, "show", "L5H4", "--json").stdout)["programs"]
     assert program["sentence"] in shown
     assert program["scores"][0]["best_trivial"] == 0.3
     assert program["origins"][0]["stage"] == "fit"
     assert [c["name"] for c in program["chosen_by"]] == ["L5H4"]
-    assert json.loads(run_command(path, "show", program["program_hash"], "--json").output) == {
+    assert json.loads(run_command(path, "show", program["program_hash"], "--json").stdout) == {
         "programs": [program]
     }
     for name in ("L9H9", "0123456789abcdef", "L5", "\x1b[31m"):
@@ -112,7 +152,7 @@ def test_a_program_that_is_not_one(path: Path) -> None:
     ],
 )
 def test_filters(path: Path, options: list[str], heads: list[int]) -> None:
-    listed = json.loads(run_command(path, "list", *options, "--json").output)["heads"]
+    listed = json.loads(run_command(path, "list", *options, "--json").stdout)["heads"]
     assert [h["head"] for h in listed] == heads
 
 

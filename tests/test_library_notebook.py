@@ -32,6 +32,16 @@ def test_best(path: Path) -> None:
             Library(path).best(model, layer=layer, head=4)
 
 
+def test_html_tells_scores_with_their_intervals(path: Path) -> None:
+    with Library(path) as library:
+        (score,) = library.scores()
+        library.record_scores([replace(score, damage=0.0012)])
+        shown = library.best("small", 5, 4)._repr_html_()
+    assert "<th>IoU</th><td>0.500 (0.400–0.600)</td>" in shown
+    assert "<th>JSD</th><td>0.250</td>" in shown
+    assert "<th>damage, nats a token</th><td>0.0012</td>" in shown
+
+
 def test_html_is_escaped(path: Path) -> None:
     evil = "<script>alert('&')</script>"
     with Library(path) as library:

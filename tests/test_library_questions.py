@@ -15,6 +15,7 @@ from grammar.canonical import canonical
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
+from grammar.printer import to_text
 from grammar.tree import Node
 from synth.categories import OF_PRIMITIVES, category, category_shares
 from synth.library import Library
@@ -218,16 +219,28 @@ def expanded(compressed: Compressed, programs: Sequence[Node]) -> list[Node]:
     return [canonical(whole(p, s)) for p, s in zip(programs, compressed.sums, strict=True)]
 
 
+def program_of(rng: Random) -> str:
+    """A program whose terms other programs have too."""
+    terms = ["first", "self", "back(1)", "near(noun, 8)", 'first(word("the"))', "noun", "stop"]
+
+    def mixture() -> str:
+        parts = [f"{rng.randint(1, 99)} {t}" for t in rng.sample(terms, rng.randint(1, 4))]
+        logits = [f"{rng.choice([-2.5, 1.5])} {t}" for t in rng.sample(terms, rng.randint(1, 4))]
+        return " + ".join([*parts, f"40 score({' + '.join(logits).replace('+ -', '- ')})"])
+
+    return f"when verb: {mixture()}; {mixture()}"
+
+
 def test_compression_loses_nothing() -> None:
     rng = Random(2)
-    programs = list({canonical(random_program(rng)) for _ in range(150)})
+    shared = [canonical(parse_or_raise(program_of(rng))) for _ in range(150)]
+    programs = list({*shared, *(canonical(random_program(rng)) for _ in range(150))})
     found = compress(programs)
     assert found.definitions
     assert expanded(found, programs) == programs
-    assert found.symbols_before == sum(map(symbols, programs))
-    named = sum(1 + sum(map(symbols, d.terms)) for d in found.definitions)
-    saved = sum(d.uses * (sum(map(symbols, d.terms)) + len(d.terms) - 1) for d in found.definitions)
-    assert found.symbols_after == found.symbols_before - saved + named
+    assert found.symbols_before == sum(symbols(to_text(program)) for program in programs)
+    named = sum(symbols(" ".join([d.name, *map(to_text, d.terms)])) for d in found.definitions)
+    assert found.symbols_after == named + sum(map(symbols, found.texts))
     assert found.symbols_after < found.symbols_before
 
 

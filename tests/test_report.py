@@ -16,12 +16,14 @@ from click.testing import CliRunner
 
 from grammar.canonical import content_hash
 from grammar.errors import InputError
+from interpreter.statistics import bootstrap_ci95
 from synth.library import Library, Proposal
+from synth.library_export import export
 from synth.packing import all_causal, pack
 from synth.report import render_report
 from synth.report_command import report
 from synth.report_data import report_data
-from synth.report_entries import Example, ReportData, TrivialScore
+from synth.report_entries import Example, Proposed, ReportData, TrivialScore
 from tests.report_samples import HOSTILE, TOKENS, full_library, hostile
 
 
@@ -205,7 +207,7 @@ def test_a_head_is_read_with_all_that_the_library_knows(made: ReportData) -> Non
     assert (chosen.program, chosen.stage, chosen.place) == (entry.program, "fit", "L1H4")
     assert (parent.program, parent.stage) == ("3 first + 2 back(1)", "language model")
     assert (parent.tokens, parent.seconds, parent.prompt_sha256) == (23, 4.1, "ab" * 32)
-    assert (entry.proposed, entry.rejected, entry.reject_codes) == (7, 1, {"syntax": 1})
+    assert entry.proposed == Proposed(7, 5, 1, {"syntax": 1})
     assert {c.program for c in entry.candidates if not c.trivial} == {
         entry.program,
         "3 first + 2 back(1)",
@@ -250,6 +252,69 @@ def test_an_empty_library_is_told_plainly(tmp_path: Path) -> None:
     assert not (tmp_path / "x.html").exists()
 
 
+def test_an_export_of_choices_alone_makes_a_page(tmp_path: Path) -> None:
+    """Such are the libraries that go to others: without proposals, and without matrices."""
+    full_library(tmp_path / "made.sqlite", 2, 2)
+    with Library.open(tmp_path / "made.sqlite") as library:
+        whole = report_data(library, None)
+        export(library, tmp_path / "small.jsonl", chosen=True)
+    with Library.open(tmp_path / "small.jsonl") as library:
+        small = report_data(library, None)
+    for known, left in zip(whole.entries, small.entries, strict=True):
+        assert (left.proposed, left.examples) == (None, [])
+        assert (left.program, left.iou_ci, left.baseline) == (
+            known.program,
+            known.iou_ci,
+            known.baseline,
+        )
+    assert "report --texts" in render_report(small)
+
+
+def test_a_library_without_baselines_makes_a_page(made: ReportData) -> None:
+    assert "Best trivial program" in render_report(made)
+    bare = [replace(e, baseline=None, trivial=[]) for e in made.entries]
+    assert "Best trivial program" not in render_report(replace(made, entries=bare))
+
+
+def test_other_choices_are_told_with_what_is_known_of_them(tmp_path: Path) -> None:
+    full_library(tmp_path / "made.sqlite", 1, 1)
+    with Library.open(tmp_path / "made.sqlite") as library:
+        (choice,) = library.choices()
+        library.add_programs(["2 first + 1 self"])
+        tuned = replace(choice, choice="tuned", text="2 first + 1 self", select_iou=0.4)
+        library.set_choice(tuned)
+        ((before,),) = (e.others for e in report_data(library, None).entries)
+        (score,) = library.scores(split="test")
+        own = replace(score, program_hash=tuned.program_hash, damage=0.25)
+        library.record_scores([own])
+        (entry,) = report_data(library, None).entries
+    assert (before.choice, before.program, before.terms) == ("tuned", "2 first + 1 self", 2)
+    assert (before.select_iou, before.iou, before.damage) == (0.4, None, None)
+    assert [(o.iou, o.damage) for o in entry.others] == [(score.iou, 0.25)]
+
+
+def test_every_score_has_its_interval(tmp_path: Path) -> None:
+    full_library(tmp_path / "made.sqlite", 1, 1)
+    with Library.open(tmp_path / "made.sqlite") as library:
+        (score,) = library.scores(split="test")
+        values = [0.1 + 0.01 * i for i in range(score.documents)]
+        told = replace(
+            score,
+            iou_no_sink_per_document=values,
+            jsd_per_document=values,
+            output_error_per_document=[2 * v for v in values],
+            damage=0.125,
+        )
+        library.record_scores([told])
+        data = report_data(library, None)
+    (entry,) = data.entries
+    assert entry.damage == 0.125
+    assert entry.iou_no_sink_ci == entry.jsd_ci == bootstrap_ci95(values)
+    assert entry.output_error_ci == bootstrap_ci95([2 * v for v in values])
+    low, high = bootstrap_ci95(values)
+    assert f"<small>{low:.2f}–{high:.2f}</small>" in render_report(data)
+
+
 def test_the_command_writes_the_page(tmp_path: Path) -> None:
     path, page = tmp_path / "made.sqlite", tmp_path / "page.html"
     full_library(path, 1, 3)
@@ -258,3 +323,14 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     assert "page.html: 0.1 MB" in result.output
     assert list(islice(Outline(page.read_text()).ids, 1)) == ["theme"]
     assert [p.name for p in tmp_path.glob("*.part")] == []
+
+
+def test_a_page_is_whole_or_not_there(tmp_path: Path) -> None:
+    """The disk is full: as the kernel says it, by the device that always is."""
+    path, page = tmp_path / "made.sqlite", tmp_path / "page.html"
+    full_library(path, 1, 1)
+    (tmp_path / "page.html.part").symlink_to("/dev/full")
+    result = CliRunner().invoke(report, ["--library", str(path), "-o", str(page)])
+    assert isinstance(result.exception, InputError)
+    assert "No space left on device" in str(result.exception)
+    assert [p.name for p in tmp_path.glob("page*")] == []

@@ -11,7 +11,7 @@ import pytest
 from synth.library import Library
 from synth.report import render_report
 from synth.report_data import report_data
-from synth.report_entries import ReportData
+from synth.report_entries import OtherChoice, ReportData
 from tests.report_samples import full_library, hostile
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -228,7 +228,9 @@ def test_the_grid_shows_other_scores_and_categories(open_page: Open, made: Repor
     page.locator("#measures").get_by_label("Output error").check()
     assert told("L0H3") == "L0H3, Output error: not scored"
     page.locator("#measures").get_by_label("Damage").check()
-    assert told("L1H3") == "L1H3, Damage: 0.03"
+    assert told("L1H3") == "L1H3, Damage: 0.0300"
+    assert page.inner_text("[data-head=L1H3][role=gridcell]") == "30"
+    assert "thousandths of a nat" in page.inner_text("#legend")
     page.locator("#measures").get_by_label("Category").check()
     assert told("L1H4") == "L1H4, Category: sink"
     assert page.inner_text("[data-head=L1H4][role=gridcell]") == "si"
@@ -257,6 +259,26 @@ def test_the_theme_follows_the_system_and_the_button(open_page: Open) -> None:
     page.click("#theme")
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (dark, light) == ("rgb(17, 21, 25)", "rgb(250, 250, 248)")
+
+
+def test_a_head_without_proposals_baselines_and_matrices(open_page: Open, made: ReportData) -> None:
+    other = OtherChoice("tuned", "2 first + 1 self", 2, 0.4, None, None, 0.0012)
+    bare = [
+        replace(e, proposed=None, baseline=None, trivial=[], candidates=[], examples=[])
+        for e in made.entries
+    ]
+    page = open_page(
+        replace(made, entries=[replace(e, others=[other]) for e in bare]), fragment="#L1H4"
+    )
+    said = page.inner_text("#panel")
+    assert "headscript report --texts FILE" in said
+    assert "not how they were found" in said
+    assert "Size against fit" not in said
+    assert not page.get_by_text("2 first + 1 self").first.is_visible()
+    page.click("summary")
+    assert "2 terms, IoU on select documents 0.40, damage 0.0012" in page.inner_text("details")
+    assert page.inner_text("details code") == "2 first + 1 self"
+    assert serious_faults(page) == []
 
 
 def test_hostile_text_stays_text(open_page: Open, made: ReportData) -> None:

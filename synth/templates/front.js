@@ -9,6 +9,7 @@ function paretoFront(candidates) {
 
 function front(entry) {
   const tried = entry.candidates.filter((one) => one.iou !== null);
+  if (tried.length < 2) return [];
   const best = paretoFront(tried);
   const widest = Math.max(4, ...tried.map((one) => one.terms));
   const x = (terms) => (terms - 0.5) / widest;
@@ -35,12 +36,12 @@ function front(entry) {
   const list = make("ol", { className: "front" }, ...best.map((one) => make("li", { className: one.program === entry.program ? "chosen" : "" },
     make("span", { className: "value" }, `${plural(one.terms, "term")}, `, make("b", {}, fixed(one.iou))), highlighted(one.program))));
   const searched = tried.some((one) => !one.trivial && one.program !== entry.program);
-  return make("section", {}, make("h3", {}, "Size against fit"),
+  return [make("section", {}, make("h3", {}, "Size against fit"),
     make("div", { className: "axes front-axes" }, make("span", { className: "axis-y" }, "IoU, select documents"), plot, make("span", { className: "axis-x" }, "terms")),
     make("p", { className: "key" }, make("i", { className: "candidate chosen best" }), " chosen ", make("i", { className: "candidate best" }), " on the front ",
       make("i", { className: "candidate" }), " other ", make("i", { className: "candidate simple" }), " trivial"),
     make("p", { className: "note" }, "IoU here is that on the select documents, by which programs are chosen; the scores above are on other documents. " +
       `The smallest program within ${data.tolerance} of the best is chosen.` +
       (searched ? "" : " The library holds no scores of other programs that were tried on this head, so only the chosen and the trivial ones are shown.")),
-    list);
+    list)];
 }

@@ -1,12 +1,15 @@
 // ---- the grid of heads
 
 // `shade` maps a score to 0 (worst) .. 1 (best); `ends` are the scores at the legend's two ends.
+// Few heads do most of the damage: its square root and thousandths tell the others apart.
 const worstDamage = Math.max(...data.entries.map((entry) => entry.damage ?? 0), 0.001);
+const thousandths = (value) => (1000 * value).toFixed(value < 0.00995 ? 1 : 0);
 const MEASURES = [
-  { key: "iou", label: "IoU", shade: (v) => v, ends: ["0", "1"] },
-  { key: "iou_no_sink", label: "IoU without the sink", shade: (v) => v, ends: ["0", "1"] },
-  { key: "output_error", label: "Output error", shade: (v) => 1 - Math.min(v, 1), ends: ["1 or more", "0"] },
-  { key: "damage", label: "Damage", shade: (v) => 1 - v / worstDamage, ends: [fixed(worstDamage, 3), "0"] },
+  { key: "iou", label: "IoU", shade: (v) => v, ends: ["0", "1"], note: "IoU, better to the right" },
+  { key: "iou_no_sink", label: "IoU without the sink", shade: (v) => v, ends: ["0", "1"], note: "IoU without the sink, better to the right" },
+  { key: "output_error", label: "Output error", shade: (v) => 1 - Math.min(v, 1), ends: ["1 or more", "0"], note: "Output error, better to the right" },
+  { key: "damage", label: "Damage", shade: (v) => 1 - Math.sqrt(v / worstDamage), ends: [thousandths(worstDamage), "0"], write: thousandths,
+    note: "Damage in thousandths of a nat a token, better to the right" },
   { key: "category", label: "Category" },
 ].filter(({ key }) => key === "iou" || data.entries.some((entry) => entry[key] !== null));
 let measure = MEASURES[0];
@@ -44,7 +47,7 @@ function painted(entry) {
   const value = entry?.[measure.key] ?? null;
   if (value === null) return { text: "", told: entry ? "not scored" : "no program" };
   if (measure.key === "category") return { text: value.slice(0, 2), told: value, colour: categoryColour(value) };
-  return { text: brief(value), told: fixed(value), colour: mix(sequential, measure.shade(value)) };
+  return { text: (measure.write ?? brief)(value), told: fixed(value, measure.key === "damage" ? 4 : 2), colour: mix(sequential, measure.shade(value)) };
 }
 
 function paintGrid() {
@@ -62,7 +65,7 @@ function paintGrid() {
 
 function scoreLegend() {
   const [worst, best] = measure.ends;
-  return makeLegend(sequential, [[0, worst], [1, best]], `${measure.label}, better to the right`);
+  return makeLegend(sequential, [[0, worst], [1, best]], measure.note);
 }
 
 // Each category is a button that searches for its heads.

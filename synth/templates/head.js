@@ -45,13 +45,16 @@ function showHead(name) {
   }
   const matrices = make("div", { className: "matrices" });
   panel.append(programBlock(entry.program), ...(entry.sentence ? [make("p", { className: "sentence" }, entry.sentence)] : []),
-    scores(entry), matrices, relatives(entry), front(entry), origin(entry));
+    ...others(entry), scores(entry), matrices, relatives(entry), ...front(entry), origin(entry));
   showMatrices(entry, matrices);
 }
 
 // Unpacking takes a moment, in which the reader may have gone to another head.
 async function showMatrices(entry, place) {
-  if (!entry.texts.length) return;
+  if (!entry.texts.length) {
+    place.append(make("p", { className: "empty" }, "The library holds no attention to look at. ", make("code", {}, "headscript report --texts FILE"), " runs the model on some texts and shows it here."));
+    return;
+  }
   if (!("DecompressionStream" in window)) {
     place.append(make("p", { className: "empty" }, "This browser is too old to unpack the heat maps; any of 2023 or later can."));
     return;

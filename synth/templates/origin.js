@@ -15,13 +15,18 @@ function lineage(entry) {
     ...(step.raw ? [make("p", { className: "note" }, "as written: ", make("code", { className: "raw" }, step.raw))] : []))));
 }
 
+function proposalsText({ number, duplicates, rejected, codes }) {
+  const reasons = Object.entries(codes).map(([code, count]) => `${code} ${count}`).join(", ");
+  return `${number}: ${plural(duplicates, "duplicate")}, ${rejected} rejected${reasons && ` (${reasons})`}`;
+}
+
 function origin(entry) {
-  const { run } = entry;
-  const codes = Object.entries(entry.reject_codes).map(([code, count]) => `${code} ${count}`).join(", ");
-  return make("section", {}, make("h3", {}, "Where it came from"), lineage(entry),
+  const { run, proposed } = entry;
+  return make("section", {}, make("h3", {}, "Where it came from"),
+    proposed ? lineage(entry) : make("p", { className: "note" }, "The library holds the chosen programs alone, not how they were found."),
     make("dl", { className: "origin" },
       ...known("Program", make("code", {}, entry.program_hash)), ...known("First seen", entry.first_seen),
-      ...known("Proposals for this head", `${entry.proposed}: ${plural(entry.duplicates, "duplicate")}, ${entry.rejected} rejected${codes && ` (${codes})`}`),
+      ...known("Proposals for this head", proposed && proposalsText(proposed)),
       ...known("Run", `${run.id}, seed ${run.seed}, ${run.started} to ${run.finished ?? "unfinished"}`),
       ...known("Proposer", run.proposer), ...known("Texts", run.texts), ...known("Version", `headscript ${run.version}`)));
 }

@@ -21,7 +21,7 @@ function make(tag, properties = {}, ...children) {
 
 const minus = (text) => text.replace("-", "−");
 const fixed = (value, digits = 2) => (value === null ? "–" : minus(value.toFixed(digits)));
-const brief = (value) => minus(Math.abs(value) < 9.995 ? value.toFixed(2).replace(/^(-?)0\./, "$1.") : value.toFixed(0));
+const brief = (value) => minus(Math.abs(value) < 9.995 ? value.toFixed(2).replace(/^(-?)0\./, "$1.").replace(/^1\.00$/, "1.0") : value.toFixed(0));
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const range = ([low, high]) => (low === null || high === null ? "" : `${fixed(low)}–${fixed(high)}`);
 const percent = (fraction) => `${100 * Math.min(Math.max(fraction, 0), 1)}%`;

@@ -19,19 +19,22 @@ function axisRow() {
 }
 
 function scores(entry) {
-  const fact = (label, value) => make("div", {}, make("dt", {}, label), make("dd", {}, value));
+  const fact = (label, value, interval = null) => make("div", {}, make("dt", {}, label),
+    make("dd", {}, value, ...(interval ? [" ", make("small", {}, range(interval))] : [])));
+  const best = entry.baseline?.program;
   const trivial = [...entry.trivial].sort((a, b) => b.iou - a.iou).map((one) => dotRow(
-    one.program === entry.baseline.program ? "trivial best" : "trivial",
-    make("span", {}, make("code", {}, one.program), one.program === entry.baseline.program ? " (best trivial)" : ""),
+    one.program === best ? "trivial best" : "trivial",
+    make("span", {}, make("code", {}, one.program), one.program === best ? " (best trivial)" : ""),
     one.iou, one.iou_ci));
   return make("section", {}, make("h3", {}, "Scores"),
     make("dl", { className: "dots" }, ...dotRow("ours", "IoU of this program", entry.iou, entry.iou_ci, entry.iou_per_document), ...trivial.flat()),
     axisRow(),
     make("dl", { className: "figures" },
-      fact("IoU without the sink", fixed(entry.iou_no_sink)), fact("JSD", fixed(entry.jsd)),
-      fact("Output error", fixed(entry.output_error)),
+      fact("IoU without the sink", fixed(entry.iou_no_sink), entry.iou_no_sink_ci), fact("JSD", fixed(entry.jsd), entry.jsd_ci),
+      fact("Output error", fixed(entry.output_error), entry.output_error_ci),
       ...(entry.damage === null ? [] : [fact("Damage", fixed(entry.damage, 4))]),
       fact("Size", plural(entry.terms, "term"))),
     make("p", { className: "note" }, `Means over ${plural(entry.iou_per_document.length, "test document")} that no step of the search has seen; ` +
-      "lines are 95% intervals over documents, faint ticks the documents one by one."));
+      "ranges are 95% intervals over documents, faint ticks the documents one by one." +
+      (best ? "" : " The library does not hold what trivial programs reach.")));
 }

@@ -1,7 +1,7 @@
 // ---- start, links and keys
 
 function bestGain() {
-  const gain = (entry) => (entry.iou ?? 0) - (entry.baseline.iou ?? 0);
+  const gain = (entry) => (entry.iou ?? 0) - (entry.baseline?.iou ?? 0);
   return data.entries.reduce((best, entry) => (gain(entry) > gain(best) ? entry : best)).name;
 }
 

@@ -7,7 +7,7 @@ const SORT_KEYS = {
   terms: (entry) => entry.terms,
   iou: (entry) => entry.iou,
   iou_no_sink: (entry) => entry.iou_no_sink,
-  trivial: (entry) => entry.baseline.iou,
+  trivial: (entry) => entry.baseline?.iou ?? null,
   output_error: (entry) => entry.output_error,
   damage: (entry) => entry.damage,
 };

@@ -1,0 +1,86 @@
+"""How many programs of a full run are the same, and how much shorter all are with named parts.
+
+    python -m experiments.sameness --library demo/minilm-l6.sqlite
+
+A library of everything is needed: an export of the choices alone has no proposals.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.results import FOLDER, about_library, write
+from experiments.tables import Block, table
+from grammar.errors import InputError
+from synth.library import Library
+from synth.library_compress import compress
+from synth.library_stats import stats
+from synth.library_view import program_tree
+
+CLAIM = "How many programs of a full run are the same in text or in what they do."
+
+
+@click.command()
+@click.option(
+    "--library", "libraries", type=click.Path(path_type=Path), multiple=True, required=True
+)
+@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
+def sameness(libraries: Sequence[Path], output: Path) -> None:
+    """Count both kinds of duplicates in libraries of full runs."""
+    found = [about(library) for library in libraries]
+    write("sameness", claim=CLAIM, results={"libraries": found}, folder=output)
+    click.echo(duplicates([{"results": {"libraries": found}}]))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What a library holds of each kind of sameness; InputError where it holds no proposals."""
+    with Library.open(path) as library:
+        counted = asdict(stats(library))
+        models = [chosen.model for chosen in library.models()]
+        again = Counter(p.stage for p in library.proposals() if p.status == "duplicate")
+        trees = {c.text: program_tree(library, c) for c in library.choices()}
+    if not counted["proposals"]:
+        raise InputError(f"{path} holds no proposals: name the library of a run, not an export")
+    compressed = compress(list(trees.values()))
+    numbers = ("proposals", "programs", "text_duplicates", "behaviour_duplicates", "choices")
+    return {
+        "library": about_library(path),
+        "models": models,
+        **{name: counted[name] for name in numbers},
+        "behaviour_groups": len(counted["behaviour_groups"]),
+        "trivial_duplicates": again["trivial"],
+        "definitions": len(compressed.definitions),
+        "symbols_before": compressed.symbols_before,
+        "symbols_after": compressed.symbols_after,
+    }
+
+
+def duplicates(records: Sequence[Mapping[str, Any]]) -> str:
+    """A table of both kinds of sameness, and of description lengths, a row for each library."""
+    titles = ["model", "proposals", "equal text", "of them trivial", "programs"]
+    titles += ["equal behaviour", "symbols", "with named parts"]
+    rows = [
+        [
+            ", ".join(one["models"]),
+            f"{one['proposals']:,}",
+            f"{one['text_duplicates']:,}",
+            f"{one['trivial_duplicates']:,}",
+            f"{one['programs']:,}",
+            f"{one['behaviour_duplicates']:,}",
+            f"{one['symbols_before']:,}",
+            f"{one['symbols_after']:,}",
+        ]
+        for record in records
+        for one in record["results"]["libraries"]
+    ]
+    return table(titles, rows)
+
+
+BLOCKS: dict[str, Block] = {"duplicates": duplicates}
+
+if __name__ == "__main__":
+    sameness()
