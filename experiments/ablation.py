@@ -1,10 +1,10 @@
-"""What each primitive is worth: held-out IoU of programs that are grown without it.
+"""What each primitive is worth: held-out IoU of programs that are found without it.
 
     python -m experiments.ablation --texts stories --every 9 --json ablation.json
 
-Programs are grown for a sample of the heads from the whole vocabulary.  Then, for each primitive,
-those that use it are grown again from a vocabulary that lacks it.  The loss is that of the mean
-IoU over the whole sample on the test documents, with a 95% interval over those documents.
+Programs are grown and reshaped for a sample of the heads from the whole vocabulary.  Then, for
+each primitive, those that use it are found again from a vocabulary that lacks it.  The loss is that
+of the mean IoU over the whole sample on the test documents, with a 95% interval over those.
 """
 
 import json
@@ -31,12 +31,18 @@ from interpreter.scores import iou
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import load_texts
 from synth.fitting import Fitter
-from synth.growing import STEPS, Grower, uses
+from synth.growing import STEPS, Grower
 from synth.heads import head_name
-from synth.refining import GROWING_TEXTS, START, vocabulary_grower
+from synth.refining import GROWING_TEXTS, START, vocabulary_grower, vocabulary_reshaper
+from synth.reshaping import Reshaper
+from synth.structure import uses
 
 # `any` stands in `first` and `distance(any)`: without it there is no language.
-NAMES = tuple(name for name in PRIMITIVES if name != "any")
+NAMES = (*(name for name in PRIMITIVES if name != "any"), "query")
+
+
+Find = Callable[[int], tuple[Node, Tensor]]
+"""From the index of a head to its program, and the program's IoU on the test documents, [text]."""
 
 
 @click.command()
@@ -60,27 +66,32 @@ def ablation(
     quick, fitter = Fitter(Evaluator(growing.facts())), Fitter(Evaluator(train.facts()))
     judge = Evaluator(test.facts())
     grower = vocabulary_grower(quick, growing, [])
+    reshaper = vocabulary_reshaper(quick, growing)
 
-    def grown(grower: Grower, index: int) -> tuple[Node, Tensor]:
-        """The program of one head, and its IoU on the test documents, [text]."""
-        target = growing.attention[:, index]
-        start = quick.fit_constants(parse_or_raise(START), target, STEPS)
-        last = [start, *grower.grow(start, target)][-1]
-        program = fitter.fit(last, train.attention[:, index])
-        return program, iou(test.attention[:, index], judge.matrices(program))
+    def finder(grower: Grower, reshaper: Reshaper) -> Find:
+        def find(index: int) -> tuple[Node, Tensor]:
+            target = growing.attention[:, index]
+            start = quick.fit_constants(parse_or_raise(START), target, STEPS)
+            grown = [start, *grower.grow(start, target)][-1]
+            last = [grown, *reshaper.reshape(grown, target)][-1]
+            program = fitter.fit(last, train.attention[:, index])
+            return program, iou(test.attention[:, index], judge.matrices(program))
+
+        return find
 
     with progress_bar() as bar:
         indices = bar.track(range(len(heads)), description="With every primitive")
-        whole = [grown(grower, index) for index in indices]
+        whole = list(map(finder(grower, reshaper), indices))
         users = {
             name: [k for k, (program, _) in enumerate(whole) if uses(program, name)]
             for name in NAMES
         }
         task = bar.add_task("Without each", total=sum(map(len, users.values())))
         rows = [
-            _row(name, users[name], whole, grower, grown, lambda: bar.advance(task))
+            _row(name, users[name], whole, without, lambda: bar.advance(task))
             for name in NAMES
             if users[name]
+            for without in [finder(grower.without(name), reshaper.without(name))]
         ]
     rows.sort(key=lambda row: -float(row["loss"]))
     ious = torch.stack([values for _, values in whole])
@@ -109,14 +120,12 @@ def _row(
     name: str,
     users: list[int],
     whole: list[tuple[Node, Tensor]],
-    grower: Grower,
-    grown: Callable[[Grower, int], tuple[Node, Tensor]],
+    without: Find,
     advance: Callable[[], None],
 ) -> dict[str, Any]:
-    lacking = grower.without(name)
     lost = torch.zeros_like(whole[0][1])
     for index in users:
-        lost += whole[index][1] - grown(lacking, index)[1]
+        lost += whole[index][1] - without(index)[1]
         advance()
     per_document = lost / len(whole)
     return {

@@ -19,7 +19,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts
 from synth.fitting import Fitter
 from synth.library_view import terms
-from synth.structure import mixture_of
+from synth.structure import mixture_of, uses
 
 MAX_TERMS = 12
 """Weighted selections and logits of one program: what a person still reads."""
@@ -234,11 +234,6 @@ class Grower:
                     promise = self._overlap(moved, target, rows) - before
                     found.append(_Step(bigger, promise))
         return found
-
-
-def uses(node: Node, primitive: str) -> bool:
-    """Whether the primitive stands anywhere in the node."""
-    return any(part.op == primitive for part in node.walk())
 
 
 def _weights(mixture: Node) -> list[int]:

@@ -20,7 +20,7 @@ from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts
 from synth.fitting import Fitter
-from synth.structure import mixture_of
+from synth.structure import mixture_of, uses
 from synth.vocabulary import is_selection
 
 WORTH = 0.0007
@@ -73,14 +73,26 @@ class Reshaper:
     """Reshapes programs on one set of texts; changes are ranked on the first few of them."""
 
     def __init__(
-        self, fitter: Fitter, ranking: Facts, predicates: list[Node], guards: list[Node]
+        self,
+        fitter: Fitter,
+        ranking: Facts,
+        predicates: list[Node],
+        guards: list[Node],
+        lacking: str | None = None,
     ) -> None:
         """`predicates` are what may be joined to a predicate, `guards` what may be asked of the
-        query; `ranking` are the facts of the first of the fitter's texts."""
+        query; `ranking` are the facts of the first of the fitter's texts; no change brings in the
+        primitive `lacking`.
+        """
         self._fitter = fitter
         self._facts = ranking
         self._predicates = predicates
         self._guards = guards
+        self._lacking = lacking
+
+    def without(self, primitive: str) -> "Reshaper":
+        """A reshaper that lacks one primitive, or `query`."""
+        return Reshaper(self._fitter, self._facts, self._predicates, self._guards, primitive)
 
     def reshape(self, program: Node, target: Tensor) -> list[Node]:
         """The programs after each step, the given one left out, on `target` [text, query, key]."""
@@ -90,7 +102,8 @@ class Reshaper:
         shortlist: Shortlist = {}
         while len(steps) < MOST_STEPS:
             ranked = self._ranked(program, few, shortlist)
-            changed = _valid((change.program for change in ranked), FITTED)
+            programs = (change.program for change in ranked)
+            changed = _valid((p for p in programs if not uses(p, self._lacking)), FITTED)
             fitted = [self._fitter.fit_constants(p, target, STEPS) for p in changed]
             scored = [(self._fitter.score(p, target), p) for p in fitted]
             score, reshaped = max(scored, key=lambda found: found[0], default=(best, program))

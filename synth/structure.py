@@ -21,3 +21,8 @@ def structure(program: Node) -> Node:
 def mixture_of(rule: Node) -> Node:
     """The mixture of a rule, guarded or not."""
     return rule.children[-1] if rule.op == "when" else rule
+
+
+def uses(node: Node, primitive: str | None) -> bool:
+    """Whether the primitive stands anywhere in the node."""
+    return any(part.op == primitive for part in node.walk())

@@ -18,6 +18,7 @@ from synth.constants import Constants, Features
 from synth.fitting import Fitter
 from synth.growing import MAX_TERMS, Grower
 from synth.library_view import terms
+from synth.reshaping import Reshaper
 from tests.tiny_models import tokenizer
 
 
@@ -127,3 +128,46 @@ def test_gradient_path_and_evaluator_agree(evaluator: Evaluator) -> None:
     found = Features(constants, evaluator).matrices(constants)
     torch.testing.assert_close(found, evaluator.matrices(tree))
     assert iou(evaluator.matrices(tree), evaluator.matrices(tree)).min() > 0.9999
+
+
+@pytest.fixture(scope="module")
+def reshaper(evaluator: Evaluator) -> Reshaper:
+    names = ("noun", "verb", "same_sentence", "newline")
+    predicates = [vocabulary.term(name) for name in names]
+    guards = [vocabulary.term(name) for name in ("noun", "verb")]
+    return Reshaper(Fitter(evaluator), evaluator.facts, predicates, guards)
+
+
+@pytest.mark.parametrize(
+    ("start", "truth"),
+    [
+        ("60 first + 40 noun", "60 first + 40 noun or verb"),
+        ("60 first + 40 noun", "60 first + 40 noun and same_sentence"),
+        ("60 self + 40 near(noun, 2)", "60 self + 40 near(noun and query(verb), 2)"),
+        ("60 self + 40 first(noun)", "60 self + 40 earliest(noun, 2)"),
+        ("score(3.0 first + 2.0 noun)", "score(3.0 first + 2.0 noun or verb)"),
+        ("when noun: self; first", "when noun or verb: self; first"),
+        ("when noun or verb: self; first", "when verb: self; first"),
+    ],
+)
+def test_reshaping_finds_what_a_term_should_say(
+    reshaper: Reshaper, evaluator: Evaluator, start: str, truth: str
+) -> None:
+    target = evaluator.matrices(program(truth))
+    steps = reshaper.reshape(program(start), target)
+    scores = [float(iou(target, evaluator.matrices(p)).mean()) for p in steps]
+    assert scores == sorted(scores)
+    assert scores[-1] > 0.98, to_text(steps[-1])
+    assert all(terms(p) <= terms(program(start)) for p in steps)
+    assert all(p is canonical(p) and parse_or_raise(to_text(p)) is p for p in steps)
+
+
+def test_what_needs_no_change_is_left(reshaper: Reshaper, evaluator: Evaluator) -> None:
+    whole = program("60 first + 40 noun and same_sentence")
+    assert reshaper.reshape(whole, evaluator.matrices(whole)) == []
+
+
+def test_a_reshaper_can_lack_a_primitive(reshaper: Reshaper, evaluator: Evaluator) -> None:
+    target = evaluator.matrices(program("60 self + 40 near(noun and query(verb), 2)"))
+    steps = reshaper.without("query").reshape(program("60 self + 40 near(noun, 2)"), target)
+    assert not any("query" in to_text(p) for p in steps)
