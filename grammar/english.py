@@ -58,10 +58,10 @@ def _rules(program: Node, guards: int, parts: int) -> str:
     for rule in guarded[:guards]:
         condition, mixture = rule.children
         told.append(f"on {_noun(condition, plural=True)}: {_mixture(mixture, parts)}")
+    where = ["elsewhere"] if told else []
     if left := len(guarded) - guards:
-        told.append(f"in {left} other case{'s' * (left > 1)}: otherwise")
-    elsewhere = "elsewhere: " if told else ""
-    told.append(elsewhere + _mixture(last, parts))
+        where.append(f"apart from {left}{' more' * bool(told)} kind{'s' * (left > 1)} of query")
+    told.append(": ".join([*([", ".join(where)] if where else []), _mixture(last, parts)]))
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in told)
 
 

@@ -52,7 +52,10 @@ def test_a_large_program_is_cut_where_it_says_so() -> None:
     guards = ("noun", "verb", "comma", "newline")
     few = " + ".join(parts.split(" + ")[:3])
     rules = "; ".join(f"when {guard}: {few}" for guard in guards)
-    assert " other cases: otherwise. Elsewhere: " in sentence(parse_or_raise(f"{rules}; {few}"))
+    assert sentence(parse_or_raise(f"{rules}; {few}")).startswith("Apart from 4 kinds of query: ")
+    short = "3 near(noun, 12) + 2 near(verb, 12)"
+    rules = "; ".join(f"when {guard}: {short}" for guard in guards)
+    assert " Elsewhere, apart from " in sentence(parse_or_raise(f"{rules}; {short} + 1 self"))
     words = " or ".join(f'word("{letter * 24}")' for letter in "abc")
     many = " or ".join(f"after({words})" for _ in range(3))
     assert sentence(parse_or_raise(many)).endswith(" … and more.")
