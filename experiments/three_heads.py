@@ -2,8 +2,9 @@
 
     python -m experiments.three_heads --model smollm2-135m --texts stories
 
-The heads are not picked by hand: of those whose stored programs have few terms they are the ones
-that gain most over the best trivial program on the select documents, of different categories.
+The heads are not picked by hand: of those whose stored programs have few and plain terms they are
+the ones that gain most over the best trivial program on the select documents, of different
+categories.
 What is drawn is the first test document; the scores are means over all test documents.
 """
 
@@ -29,9 +30,12 @@ from synth.categories import category
 from synth.heads import head_name
 from synth.library_view import terms
 from synth.pipeline import TRIVIAL
+from synth.structure import uses
 
 CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28
+JOINED = ("and", "or", "query")
+"""What makes a term longer to read than its name."""
 
 
 def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
@@ -43,10 +47,12 @@ def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
     gains = (own.mean(1) - trivial).tolist()
     found: dict[str, Head] = {}
     for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
-        if terms(programs[head]) <= most_terms:
+        if terms(programs[head]) <= most_terms and not any(
+            uses(programs[head], op) for op in JOINED
+        ):
             found.setdefault(category(programs[head]), head)
     if not found:
-        raise InputError(f"no program has at most {most_terms} terms: give a larger --terms")
+        raise InputError(f"no program has at most {most_terms} plain terms: give a larger --terms")
     return list(found.values())[:count]
 
 

@@ -97,6 +97,9 @@ def _term(term: Node, parts: int) -> str:
     if term.op == "score":
         return _score(term, parts)
     text = _selection(term)
+    if any(operand.op == "query" for operand in _operands(_predicate(term))):
+        # What is asked of the query fails for all keys at once, and then nothing is selected.
+        return f"{text}, else the first token"
     return f"all {text}" if text == "tokens" else text
 
 
@@ -115,16 +118,21 @@ def _strength(logit: Node) -> str:
     return f"{degree}{'against' if tenths < 0 else 'for'}"
 
 
+def _predicate(selection: Node) -> Node:
+    primitive = PRIMITIVES.get(selection.op)
+    picks = primitive is not None and primitive.kind is Kind.SELECTION
+    return selection.children[0] if picks else selection
+
+
 def _selection(node: Node) -> str:
-    primitive = PRIMITIVES.get(node.op)
-    if primitive is None or primitive.kind is not Kind.SELECTION:
+    members = _predicate(node)
+    if members is node:
         return _noun(node, plural=True)
-    members = node.children[0]
     words = _words(node) | {
         "one": _noun(members, plural=False).removeprefix("the "),
         "many": _noun(members, plural=True).removeprefix("the "),
     }
-    return primitive.phrase.format(**words)
+    return PRIMITIVES[node.op].phrase.format(**words)
 
 
 # Predicates as noun phrases
@@ -187,13 +195,11 @@ def _narrowing(node: Node) -> str:
             return name.removeprefix("token ") if phrase.startswith(f"{TOKENS} ") else ""
 
 
-def _operands(conjunction: Node) -> list[Node]:
-    """The operands of `and`, those of nested ones among them."""
-    return [
-        operand
-        for child in conjunction.children
-        for operand in (_operands(child) if child.op == "and" else [child])
-    ]
+def _operands(predicate: Node) -> list[Node]:
+    """The operands of `and`, those of nested ones among them; of no `and`, the predicate alone."""
+    if predicate.op != "and":
+        return [predicate]
+    return [operand for child in predicate.children for operand in _operands(child)]
 
 
 def _narrowed(operands: Sequence[Node], *, plural: bool) -> str:
