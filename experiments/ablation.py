@@ -1,29 +1,28 @@
 """What each primitive is worth: held-out IoU of programs that are found without it.
 
-    python -m experiments.ablation --texts stories --every 9 --json ablation.json
+    python -m experiments.ablation --model smollm2-135m --texts stories --every 12
 
 Programs are grown and reshaped for a sample of the heads from the whole vocabulary.  Then, for
 each primitive, those that use it are found again from a vocabulary that lacks it.  The loss is that
 of the mean IoU over the whole sample on the test documents, with a 95% interval over those.
 """
 
-import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress
 from torch import Tensor
 
+from experiments.results import FOLDER, about_texts, write
+from experiments.tables import table, with_interval
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
 from grammar.printer import to_text
 from grammar.tree import Node
-from interpreter.capture import capture
+from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.models import load_model
 from interpreter.progress import progress_bar
@@ -37,6 +36,7 @@ from synth.refining import GROWING_TEXTS, START, vocabulary_grower, vocabulary_r
 from synth.reshaping import Reshaper
 from synth.structure import uses
 
+CLAIM = "Heads are predicted less well where a primitive is missing from the language."
 # `any` stands in `first` and `distance(any)`: without it there is no language.
 NAMES = (*(name for name in PRIMITIVES if name != "any"), "query")
 
@@ -45,23 +45,8 @@ Find = Callable[[int], tuple[Node, Tensor]]
 """From the index of a head to its program, and the program's IoU on the test documents, [text]."""
 
 
-@click.command()
-@click.option("--model", default="smollm2-135m", show_default=True)
-@click.option("--texts", default="stories", show_default=True)
-@click.option("--every", default=9, show_default=True, help="Sample every so many heads.")
-@click.option("--limit", default=100, show_default=True, help="At most so many documents.")
-@click.option("--max-tokens", default=96, show_default=True)
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Where the results go.")
-def ablation(
-    model: str, texts: str, every: int, limit: int, max_tokens: int, output: Path | None
-) -> None:
-    """Grow programs without each primitive in turn, and report what is lost."""
-    started = time.monotonic()
-    loaded = load_model(model)
-    heads = [(n, h) for n in range(loaded.layers) for h in range(loaded.heads)][every // 2 :: every]
-    source = load_texts(texts, limit)
-    split = source.split()
-    train, test = (capture(loaded, split[name], heads, max_tokens) for name in ("train", "test"))
+def worth(heads: Sequence[Head], train: Captured, test: Captured, bar: Progress) -> dict[str, Any]:
+    """The mean IoU on the test documents with all primitives, and what is lost without each."""
     growing = train.first(GROWING_TEXTS)
     quick, fitter = Fitter(Evaluator(growing.facts())), Fitter(Evaluator(train.facts()))
     judge = Evaluator(test.facts())
@@ -79,41 +64,30 @@ def ablation(
 
         return find
 
-    with progress_bar() as bar:
-        indices = bar.track(range(len(heads)), description="With every primitive")
-        whole = list(map(finder(grower, reshaper), indices))
-        users = {
-            name: [k for k, (program, _) in enumerate(whole) if uses(program, name)]
-            for name in NAMES
-        }
-        task = bar.add_task("Without each", total=sum(map(len, users.values())))
-        rows = [
-            _row(name, users[name], whole, without, lambda: bar.advance(task))
-            for name in NAMES
-            if users[name]
-            for without in [finder(grower.without(name), reshaper.without(name))]
-        ]
-    rows.sort(key=lambda row: -float(row["loss"]))
+    indices = bar.track(range(len(heads)), description="With every primitive")
+    whole = list(map(finder(grower, reshaper), indices))
+    users = {
+        name: [k for k, (program, _) in enumerate(whole) if uses(program, name)] for name in NAMES
+    }
+    task = bar.add_task("Without each", total=sum(map(len, users.values())))
+    rows = [
+        _row(name, users[name], whole, without, lambda: bar.advance(task))
+        for name in NAMES
+        if users[name]
+        for without in [finder(grower.without(name), reshaper.without(name))]
+    ]
     ious = torch.stack([values for _, values in whole])
-    result: dict[str, Any] = {
-        "model": model,
-        "revision": loaded.revision,
-        "texts": {"name": texts, "sha256": source.sha256, "documents": len(source.documents)},
-        "max_tokens": max_tokens,
+    return {
         "heads": len(heads),
-        "mean_iou": round(float(ious.mean()), 4),
-        "mean_iou_ci95": [round(x, 4) for x in bootstrap_ci95(ious.mean(0).tolist())],
-        "seconds": round(time.monotonic() - started, 1),
-        "primitives": rows,
+        "mean_iou": float(ious.mean()),
+        "mean_iou_ci95": bootstrap_ci95(ious.mean(0).tolist()),
+        "primitives": sorted(rows, key=lambda row: -float(row["loss"])),
         "never_used": [name for name in NAMES if not users[name]],
         "programs": {
             head_name(*head): to_text(program)
             for head, (program, _) in zip(heads, whole, strict=True)
         },
     }
-    _print(result)
-    if output:
-        output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _row(
@@ -131,28 +105,60 @@ def _row(
     return {
         "primitive": name,
         "heads_using": len(users),
-        "loss": round(float(per_document.mean()), 5),
-        "loss_ci95": [round(x, 5) for x in bootstrap_ci95(per_document.tolist())],
-        "loss_of_users": round(float(lost.mean()) / len(users), 4),
+        "loss": float(per_document.mean()),
+        "loss_ci95": bootstrap_ci95(per_document.tolist()),
+        "loss_of_users": float(lost.mean()) / len(users),
     }
 
 
-def _print(result: dict[str, Any]) -> None:
-    table = Table("primitive", "heads", "loss of mean IoU", "95% interval", "loss of its heads")
-    for row in result["primitives"]:
-        low, high = row["loss_ci95"]
-        table.add_row(
-            row["primitive"],
-            str(row["heads_using"]),
-            f"{row['loss']:.4f}",
-            f"{low:.4f} to {high:.4f}",
-            f"{row['loss_of_users']:.3f}",
-        )
-    console = Console()
-    console.print(table)
-    console.print(f"mean IoU with all: {result['mean_iou']} ({result['heads']} heads)")
-    console.print(f"never used: {', '.join(result['never_used'])}")
+def primitives_block(records: Sequence[dict[str, Any]]) -> str:
+    """What is lost without each primitive, for each model."""
+    found: dict[str, dict[str, str]] = {}
+    for record in records:
+        model = record["model"]["name"]
+        for row in record["results"]["primitives"]:
+            shown = with_interval(row["loss"], row["loss_ci95"], digits=4)
+            found.setdefault(row["primitive"], {})[model] = f"{shown}, {row['heads_using']}"
+    models = [record["model"]["name"] for record in records]
+    return table(
+        ["", *(f"{model}, heads" for model in models)],
+        [[f"`{name}`", *(by.get(model, "–") for model in models)] for name, by in found.items()],
+    )
+
+
+BLOCKS = {"primitives": primitives_block}
+
+
+@click.command()
+@click.option("--model", default="smollm2-135m", show_default=True)
+@click.option("--texts", default="stories", show_default=True)
+@click.option("--every", default=12, show_default=True, help="Sample every so many heads.")
+@click.option("--limit", type=int, help="At most so many documents.")
+@click.option("--max-tokens", default=96, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="A folder.")
+def main(
+    model: str, texts: str, every: int, limit: int | None, max_tokens: int, output: Path
+) -> None:
+    """Find programs without each primitive in turn, and report what is lost."""
+    loaded = load_model(model)
+    heads = [(n, h) for n in range(loaded.layers) for h in range(loaded.heads)][every // 2 :: every]
+    split = load_texts(texts, limit).split()
+    train, test = (capture(loaded, split[name], heads, max_tokens) for name in ("train", "test"))
+    with progress_bar() as bar:
+        found = worth(heads, train, test, bar)
+    path = write(
+        "ablation",
+        claim=CLAIM,
+        results=found,
+        loaded=loaded,
+        texts=[
+            about_texts(split[name], p.tokens) for name, p in (("train", train), ("test", test))
+        ],
+        seed=0,
+        folder=output,
+    )
+    click.echo(path)
 
 
 if __name__ == "__main__":
-    ablation()
+    main()

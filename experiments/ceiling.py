@@ -1,15 +1,16 @@
 """How far the primitives could reach: all of them at once, with freely fitted weights, per head.
 
-    python -m experiments.ceiling --texts stories --json ceiling.json
+    python -m experiments.ceiling --model smollm2-135m --texts stories --other-texts code
 
-Every head gets g * score + (1 - g) * mixture over all features, fitted by gradient to IoU on the
-train documents, with its own weights for each kind of query token (what guards can do).  The
-strength of the L2 penalty is chosen on the select documents, and the IoU of the test documents is
-reported: a bound for what synthesis can reach with these primitives, not a program.
+Every head gets g * score + (1 - g) * mixture over all features, with weights of its own for each
+kind of query token (what guards and `query` can do), fitted by gradient to the IoU of the train
+documents.  The strength of the L2 penalty is chosen for each head on the select documents; what is
+reported is the IoU of the test documents, and of documents of other sources with the same weights.
+It is an estimate of what the best program of any length could reach, not a program, and no proof
+that none reaches more.
 """
 
-import json
-import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +20,50 @@ import click
 import torch
 from torch import Tensor
 
+from experiments.results import about_texts, write
+from experiments.scoring import ious_of_chosen
+from experiments.sources import at_least, chunks, source_texts
+from experiments.subject import Programs, load_programs, model_options, sampled, shipped
+from experiments.tables import table, with_interval
+from grammar.printer import to_text
+from grammar.token_facts import Token
 from grammar.tree import Node
-from interpreter.capture import Captured, capture
+from interpreter.capture import Captured, Head, captured
 from interpreter.evaluate import Evaluator
-from interpreter.models import load_model
+from interpreter.models import LoadedModel, load_model
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
-from interpreter.texts import load_texts
-from synth.heads import parse_heads
-from synth.vocabulary import selections, term
+from interpreter.texts import Texts, load_texts
+from synth.ranking import Scorer
+from synth.vocabulary import plain_classes, selections, term
 
-GUARDS = ("newline", "stop", "punctuation", "noun or name", "verb or auxiliary", "content")
-"""Kinds of query tokens; the first that holds counts, all others are one more kind."""
+CLAIM = (
+    "All primitives at once, freely weighted for each kind of query, predict heads better than the "
+    "programs that were found, and still far from wholly."
+)
+KINDS = (
+    *("newline", "stop", "comma", "punctuation", "determiner", "pronoun", "preposition"),
+    *("auxiliary", "verb", "name", "noun", "adjective", "conjunction or subordinator"),
+)
+"""Of query tokens; the first that holds counts, all others are one more kind."""
+WORDS = 64
+"""The most frequent words of the train documents."""
+WAYS_OF_WORDS = ("{p}", "first({p})", "near({p}, 8)", "near({p}, 32)", "first(query({p}))")
 
-PENALTIES = (1e-3, 3e-3, 1e-2)
-STEPS = 120
+PENALTIES = (1e-4, 3e-4)
+TEXTS_AT_ONCE = 10
+"""In one step; also how texts are captured, so that all patterns of a step have one width."""
 HEADS_AT_ONCE = 90
+LEARNING_RATE = 0.15
+
+
+def features(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
+    """Selections over every primitive, the frequent words, and the sink by kind of query."""
+    counts = Counter(t.word for document in tokens for t in document if t.word.isalpha())
+    words = sorted(counts, key=lambda word: (-counts[word], word))[:WORDS]
+    texts = [way.format(p=f'word("{word}")') for word in words for way in WAYS_OF_WORDS]
+    texts += [f"first(query({node.op}))" for node in plain_classes()]
+    return sorted({*selections(tokens, causal=causal), *map(term, texts)}, key=to_text)
 
 
 @dataclass
@@ -58,18 +87,18 @@ class Packed:
     """[text] float32: how many rows each text has."""
 
 
-def pack(captured: Captured, terms: Sequence[Node]) -> Packed:
+def pack(patterns: Captured, terms: Sequence[Node]) -> Packed:
     """Evaluates the features, and lays out everything by kind of query."""
-    facts = captured.facts()
+    facts = patterns.facts()
     evaluator = Evaluator(facts)
-    kinds = torch.full(facts.real.shape, len(GUARDS))
-    for number in range(len(GUARDS) - 1, -1, -1):
-        kinds[evaluator.guard(term(GUARDS[number]))] = number
+    kinds = torch.full(facts.real.shape, len(KINDS))
+    for number in range(len(KINDS) - 1, -1, -1):
+        kinds[evaluator.guard(term(KINDS[number]))] = number
     width = facts.visible.shape[-1]
     text, query, key = facts.visible.nonzero(as_tuple=True)
     order = kinds[text, query].argsort(stable=True)
     text, query, key = text[order], query[order], key[order]
-    ends = kinds[text, query].bincount(minlength=len(GUARDS) + 1).cumsum(0).tolist()
+    ends = kinds[text, query].bincount(minlength=len(KINDS) + 1).cumsum(0).tolist()
     starts = [0, *ends[:-1]]
     pairs = (text * width + query) * width + key
     raw, shares = (torch.empty(len(terms), len(pairs)) for _ in range(2))
@@ -79,11 +108,11 @@ def pack(captured: Captured, terms: Sequence[Node]) -> Packed:
     return Packed(
         raw=raw,
         shares=shares,
-        target=captured.attention.transpose(0, 1).flatten(1)[:, pairs],
+        target=patterns.attention.transpose(0, 1).flatten(1)[:, pairs],
         spans=[slice(start, end) for start, end in zip(starts, ends, strict=True)],
         slot=pairs,
         width=width,
-        text=torch.nn.functional.one_hot(text, len(captured.tokens)).float(),
+        text=torch.nn.functional.one_hot(text, len(patterns.tokens)).float(),
         rows=facts.real.sum(1).float(),
     )
 
@@ -98,7 +127,7 @@ class Weights:
 
     @classmethod
     def even(cls, heads: int, count: int) -> "Weights":
-        kinds = len(GUARDS) + 1
+        kinds = len(KINDS) + 1
         parts = (torch.zeros(heads, kinds + 1, count), torch.zeros(heads, kinds + 1, count))
         return cls(*(p.requires_grad_(True) for p in (*parts, torch.zeros(heads, kinds))))
 
@@ -114,9 +143,9 @@ def predicted_iou(weights: Weights, packed: Packed, target: Tensor) -> Tensor:
         gate = torch.sigmoid(weights.gate[:, kind, None])
         gates.append(gate.expand(-1, span.stop - span.start))
     gate = torch.cat(gates, 1)
-    table = torch.full((len(target), len(packed.rows) * packed.width**2), -torch.inf)
-    table = table.index_copy(1, packed.slot, torch.cat(logits, 1))
-    rows = table.unflatten(1, (-1, packed.width))
+    lines = torch.full((len(target), len(packed.rows) * packed.width**2), -torch.inf)
+    lines = lines.index_copy(1, packed.slot, torch.cat(logits, 1))
+    rows = lines.unflatten(1, (-1, packed.width))
     # Rows of padding hold nothing; a finite number keeps their softmax free of NaN.
     rows = torch.where(rows.isneginf().all(-1, keepdim=True), 0.0, rows)
     score = torch.softmax(rows, -1).flatten(1)[:, packed.slot]
@@ -125,89 +154,194 @@ def predicted_iou(weights: Weights, packed: Packed, target: Tensor) -> Tensor:
     return overlap / (2 * packed.rows - overlap)
 
 
-def fit(packed: Packed, target: Tensor, penalty: float) -> Weights:
-    """Weights of all heads of `target`, fitted by gradient to mean IoU."""
-    weights = Weights.even(len(target), len(packed.raw))
-    optimizer = torch.optim.Adam([weights.mixture, weights.logits, weights.gate], lr=0.1)
-    for step in range(STEPS):
+def fit(packs: Sequence[Packed], heads: slice, penalty: float, epochs: int) -> Weights:
+    """Weights of some heads, fitted to mean IoU by Adam, a pack at a time in random order."""
+    weights = Weights.even(len(packs[0].target[heads]), len(packs[0].raw))
+    optimizer = torch.optim.Adam([weights.mixture, weights.logits, weights.gate])
+    order = torch.Generator().manual_seed(0)
+    steps = epochs * len(packs)
+    for step in range(steps):
+        if step % len(packs) == 0:
+            turns = torch.randperm(len(packs), generator=order).tolist()
+        packed = packs[turns[step % len(packs)]]
         for group in optimizer.param_groups:
-            group["lr"] = 0.1 * (1 - step / STEPS)
+            group["lr"] = LEARNING_RATE * (1 - step / steps)
         optimizer.zero_grad()
-        loss = (1 - predicted_iou(weights, packed, target).mean(1)).sum()
+        loss = (1 - predicted_iou(weights, packed, packed.target[heads]).mean(1)).sum()
         size = weights.logits.square().sum() + 0.1 * weights.mixture.square().sum()
         (loss + penalty * size).backward()
         optimizer.step()
     return weights
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Weights of consecutive heads, one set for each penalty."""
+
+    heads: slice
+    tried: list[Weights]
+
+    @torch.no_grad()
+    def ious(self, packs: Sequence[Packed]) -> Tensor:
+        """[penalty, head, text]."""
+        return torch.stack(
+            [
+                torch.cat([predicted_iou(w, p, p.target[self.heads]) for p in packs], 1)
+                for w in self.tried
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the heads do on some texts, so many at a time, and what their programs say."""
+
+    texts: Texts
+    patterns: list[Captured]
+    programs: Tensor
+    """[head, text] float32: IoU of the stored programs."""
+
+    def packs(self, terms: Sequence[Node]) -> list[Packed]:
+        with progress_bar() as bar:
+            what = f"{len(terms):,} features on {self.texts.name}"
+            return [pack(p, terms) for p in bar.track(self.patterns, description=what)]
+
+
+def read_source(
+    loaded: LoadedModel, texts: Texts, heads: Sequence[Head], programs: Programs, max_tokens: int
+) -> Source:
+    with progress_bar() as bar:
+        some = bar.track(chunks(texts, TEXTS_AT_ONCE), description=f"Attention on {texts.name}")
+        patterns = [captured(loaded, part, heads, max_tokens) for part in some]
+    own = [ious_of_chosen(Scorer(part), programs.own)[0] for part in patterns]
+    return Source(texts, patterns, torch.cat(own, 1))
+
+
+def fit_all(sources: dict[str, Source], terms: Sequence[Node], epochs: int) -> list[Fitted]:
+    """The weights of all heads."""
+    packs = sources["train"].packs(terms)
+    count = len(packs[0].target)
+    starts = range(0, count, HEADS_AT_ONCE)
+    with progress_bar() as bar:
+        task = bar.add_task("Fitting freely", total=len(starts) * len(PENALTIES))
+        found = []
+        for start in starts:
+            heads = slice(start, min(start + HEADS_AT_ONCE, count))
+            tried = []
+            for penalty in PENALTIES:
+                tried.append(fit(packs, heads, penalty, epochs))
+                bar.advance(task)
+            found.append(Fitted(heads, tried))
+    return found
+
+
+def ceiling(sources: dict[str, Source], terms: Sequence[Node], epochs: int) -> dict[str, Any]:
+    """Mean IoU on every source, of the free weights and of the stored programs."""
+    fitted = fit_all(sources, terms, epochs)
+    select = sources["select"].packs(terms)
+    best = [part.ious(select).mean(-1).argmax(0) for part in fitted]
+    found = []
+    for name, source in sources.items():
+        packs = select if name == "select" else source.packs(terms)
+        free = torch.cat(
+            [
+                part.ious(packs)[b, torch.arange(len(b))]
+                for part, b in zip(fitted, best, strict=True)
+            ]
+        )
+        found.append(
+            {
+                "part": name,
+                "documents": free.shape[1],
+                "free": _mean(free),
+                "programs": _mean(source.programs),
+            }
+        )
+    chosen = torch.cat(best).bincount(minlength=len(PENALTIES)).tolist()
+    return {
+        "features": len(terms),
+        "kinds": len(KINDS) + 1,
+        "heads": len(torch.cat(best)),
+        "heads_by_penalty": {str(p): n for p, n in zip(PENALTIES, chosen, strict=True)},
+        "sources": found,
+    }
+
+
+def _mean(ious: Tensor) -> dict[str, Any]:
+    by_document = ious.mean(0)
+    return {"mean_iou": float(by_document.mean()), "ci95": bootstrap_ci95(by_document.tolist())}
+
+
+def sources_block(records: Sequence[dict[str, Any]]) -> str:
+    """The ceiling beside what the stored programs reach, on every source but that chosen on."""
+    rows = [
+        [
+            f"{record['model']['name']}, {found['part']}",
+            str(found["documents"]),
+            *(
+                with_interval(found[of]["mean_iou"], found[of]["ci95"])
+                for of in ("programs", "free")
+            ),
+        ]
+        for record in records
+        for found in record["results"]["sources"]
+        if found["part"] != "select"
+    ]
+    about = "; ".join(
+        f"{record['model']['name']}: {record['results']['heads']} heads, "
+        f"{record['results']['features']:,} features, {record['results']['kinds']} kinds of query"
+        for record in records
+    )
+    return table(["", "documents", "programs", "all primitives, free"], rows) + f"\n\n{about}."
+
+
+BLOCKS = {"sources": sources_block}
+
+
 @click.command()
-@click.option("--model", default="smollm2-135m", show_default=True)
+@model_options
 @click.option("--texts", default="stories", show_default=True)
-@click.option("--other-texts", multiple=True, help="Other texts, scored with the same weights.")
+@click.option("--other-texts", multiple=True, help="Scored with the same weights; may be repeated.")
 @click.option("--max-tokens", default=96, show_default=True)
-@click.option("--limit", default=100, show_default=True, help="At most so many documents.")
-@click.option("--heads", "selected", default="all", show_default=True, help="all, or L3H5,L4H0-8.")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Where the results go.")
-def ceiling(
+@click.option("--epochs", default=40, show_default=True, help="Passes over the train documents.")
+def main(
     model: str,
+    library: str | None,
+    every: int,
+    limit: int | None,
+    output: Path,
     texts: str,
     other_texts: Sequence[str],
     max_tokens: int,
-    limit: int,
-    selected: str,
-    output: Path | None,
+    epochs: int,
 ) -> None:
     """Fit all primitives freely to every head, and report IoU on held-out documents."""
-    started = time.monotonic()
-    torch.manual_seed(0)
+    place = Path(library) if library else shipped(model)
     loaded = load_model(model)
-    heads = parse_heads(selected, loaded.layers, loaded.heads)
-    source = load_texts(texts, limit)
-    captured = {n: capture(loaded, t, heads, max_tokens) for n, t in source.split().items()}
-    for name in other_texts:
-        captured[name] = capture(loaded, load_texts(name, limit), heads, max_tokens)
-    terms = selections(captured["train"].tokens, causal=loaded.causal)
-    packed = {name: pack(c, terms) for name, c in captured.items()}
-    ious: dict[str, list[Tensor]] = {name: [] for name in packed}
-    with progress_bar() as bar:
-        chunks = range(0, len(heads), HEADS_AT_ONCE)
-        task = bar.add_task(f"{len(terms)} features", total=len(chunks) * len(PENALTIES))
-        for start in chunks:
-            some = slice(start, start + HEADS_AT_ONCE)
-            tried = []
-            for penalty in PENALTIES:
-                tried.append(fit(packed["train"], packed["train"].target[some], penalty))
-                bar.advance(task)
-            with torch.no_grad():
-                found = {
-                    name: torch.stack([predicted_iou(w, p, p.target[some]) for w in tried])
-                    for name, p in packed.items()
-                }
-                best = found["select"].mean(-1).argmax(0)
-                for name, values in found.items():
-                    ious[name].append(values[best, torch.arange(len(best))])
-    result: dict[str, Any] = {
-        "model": model,
-        "revision": loaded.revision,
-        "texts": {"name": texts, "sha256": source.sha256, "documents": len(source.documents)},
-        "max_tokens": max_tokens,
-        "features": len(terms),
-        "heads": len(heads),
-        "seconds": round(time.monotonic() - started, 1),
-        "mean_iou": {},
+    programs = load_programs(place, loaded, max_tokens)
+    heads = sampled(programs.own, every)
+    parts = load_texts(texts, limit).split()
+    for other in map(source_texts, other_texts):
+        parts[other.name] = at_least(loaded, other, max_tokens, limit or len(other.documents))
+    sources = {
+        name: read_source(loaded, part, heads, programs, max_tokens) for name, part in parts.items()
     }
-    for name, parts in ious.items():
-        values = torch.cat(parts)
-        result["mean_iou"][name] = {
-            "mean": round(float(values.mean()), 4),
-            "ci95": [round(x, 4) for x in bootstrap_ci95(values.mean(0).tolist())],
-            "documents": values.shape[1],
-        }
-    click.echo(json.dumps(result, indent=2))
-    if output:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    tokens = {name: [t for p in s.patterns for t in p.tokens] for name, s in sources.items()}
+    terms = features(tokens["train"], causal=loaded.causal)
+    found = ceiling(sources, terms, epochs)
+    path = write(
+        "ceiling",
+        claim=CLAIM,
+        results=found,
+        loaded=loaded,
+        texts=[about_texts(part, tokens[name]) for name, part in parts.items()],
+        library=place,
+        seed=0,
+        rejected=programs.rejected,
+        folder=output,
+    )
+    click.echo(path)
 
 
 if __name__ == "__main__":
-    ceiling()
+    main()
