@@ -13,7 +13,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
-CLAIMS = fit grids three_heads coverage travel short_texts
+CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation
 
 .PHONY: demo libraries experiments experiments-quick $(CLAIMS) safety_and_speed speed \
 	test fuzz vllm lint format clean
@@ -59,7 +59,9 @@ $(CLAIMS): .venv/installed-plots
 		$(BIN)/python -m experiments.$@ --model $$model --texts $(TEXTS) $(MORE) $(SIZE) || exit 1; \
 	done
 
-travel: MORE = $(addprefix --texts ,$(filter-out $(TEXTS),stories) code $(QUESTIONS))
+OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
+travel: MORE = $(addprefix --texts ,$(OTHERS))
+ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
 
 # It measures time: nothing else should run meanwhile.
 safety_and_speed: .venv/installed

@@ -15,6 +15,8 @@ from pathlib import Path
 import click
 
 from experiments import (
+    ablation,
+    ceiling,
     cluster,
     coverage,
     fit,
@@ -25,6 +27,7 @@ from experiments import (
     pruning,
     question_answering,
     replacement_curve,
+    residual,
     safety_and_speed,
     sameness,
     short_texts,
@@ -46,6 +49,9 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "coverage": coverage.BLOCKS,
     "travel": travel.BLOCKS,
     "short_texts": short_texts.BLOCKS,
+    "residual": residual.BLOCKS,
+    "ceiling": ceiling.BLOCKS,
+    "ablation": ablation.BLOCKS,
     "safety_and_speed": safety_and_speed.BLOCKS,
     "growth": growth.BLOCKS,
     "streaming": streaming.BLOCKS,
@@ -56,7 +62,7 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
 }
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / name for name in ("results.md", "speed.md", "library.md")),
+    *(ROOT / "docs" / name for name in ("results.md", "speed.md", "library.md", "language.md")),
 )
 
 _BLOCK = re.compile(r"(<!-- results (\w+)\.(\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

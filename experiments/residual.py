@@ -1,6 +1,6 @@
 """What the programs of a library get wrong: the largest mistakes of each head, and their causes.
 
-    python -m experiments.residual --library heads.sqlite --model smollm2-135m --texts stories
+    python -m experiments.residual --model smollm2-135m --texts stories
 
 A mistake is weight that the head gives and the program does not, or the other way round.  For each
 head the pairs of tokens with the largest mistakes are printed.  Over all heads the weight that is
@@ -21,19 +21,21 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from experiments.subject import load_subject, subject_options
+from experiments.tables import table
 from grammar.parser import parse_or_raise
 from grammar.primitives import Kind, primitives
 from grammar.token_facts import Token
-from interpreter.capture import capture
+from interpreter.capture import Captured, Head
 from interpreter.evaluate import Evaluator
-from interpreter.models import load_model
 from interpreter.progress import progress_bar
 from interpreter.scores import iou
-from interpreter.texts import load_texts
 from synth import vocabulary
-from synth.chosen import of_revision, stored_choices
-from synth.heads import head_name, parse_heads
-from synth.library import Library
+from synth.heads import head_name
+
+CLAIM = "What the programs get wrong has many small causes, and no large one that lacks a word."
+CAUSES = 12
+"""So many are shown."""
 
 
 def largest_pairs(mistakes: Tensor, tokens: Sequence[Sequence[Token]], most: int) -> list[Any]:
@@ -63,71 +65,77 @@ def causes(mistakes: Tensor, predicates: Mapping[str, Tensor]) -> dict[str, floa
     `mistakes` is [text, query, key], real less predicted; predicates are [text, query, key].
     """
     total = float(mistakes.abs().sum())
+    if total == 0:  # a program without mistakes
+        return dict.fromkeys(predicates, 0.0)
     flat = mistakes.flatten()
     return {name: float(flat @ keys.flatten()) / total for name, keys in predicates.items()}
 
 
-@click.command()
-@click.option("--library", "place", required=True)
-@click.option("--model", default="smollm2-135m", show_default=True)
-@click.option("--texts", default="stories", show_default=True)
-@click.option("--choice", default="iou", show_default=True)
-@click.option("--heads", "selected", default="all", show_default=True, help="all, or L3H5,L4H0-8.")
-@click.option("--limit", default=100, show_default=True, help="At most so many documents.")
-@click.option("--max-tokens", default=96, show_default=True)
-@click.option("--pairs", default=4, show_default=True, help="Token pairs to show for each head.")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Where the results go.")
-def residual(
-    place: str,
-    model: str,
-    texts: str,
-    choice: str,
-    selected: str,
-    limit: int,
-    max_tokens: int,
-    pairs: int,
-    output: Path | None,
-) -> None:
-    """Print what the programs of a library get wrong."""
-    loaded = load_model(model)
-    wanted = set(parse_heads(selected, loaded.layers, loaded.heads))
-    with Library.open(place) as library:
-        stored = of_revision(place, stored_choices(library, model, choice), loaded)
-    chosen = [c for c in stored if (c.layer, c.head) in wanted]
-    heads = [(c.layer, c.head) for c in chosen]
-    patterns = capture(loaded, load_texts(texts, limit).split()["train"], heads, max_tokens)
+def mistakes(patterns: Captured, programs: Mapping[Head, str], pairs: int) -> list[dict[str, Any]]:
+    """Of each head: its program, its IoU, the largest mistakes as token pairs, and their causes."""
     evaluator = Evaluator(patterns.facts())
     named = [p.name for kind in (Kind.TOKEN_CLASS, Kind.RELATION) for p in primitives(kind)]
     named = [n for n in named if n in vocabulary.classes([]) + vocabulary.relations()]
     predicates = {n: evaluator.weights(vocabulary.term(n)) for n in named if n != "any"}
-    found: list[dict[str, Any]] = []
+    found = []
     with progress_bar() as bar:
-        for index, c in enumerate(bar.track(chosen, description="Mistakes")):
-            real = patterns.attention[:, index]
-            predicted = evaluator.matrices(parse_or_raise(c.text))
+        for layer, head in bar.track(patterns.heads, description="Mistakes"):
+            real = patterns.head((layer, head))
+            predicted = evaluator.matrices(parse_or_raise(programs[layer, head]))
             wrong = real - predicted
             found.append(
                 {
-                    "layer": c.layer,
-                    "head": c.head,
-                    "program": c.text,
-                    "iou": round(float(iou(real, predicted).mean()), 4),
+                    "layer": layer,
+                    "head": head,
+                    "program": programs[layer, head],
+                    "iou": float(iou(real, predicted).mean()),
                     "missed": largest_pairs(wrong.clamp_min(0), patterns.tokens, pairs),
                     "too_much": largest_pairs((-wrong).clamp_min(0), patterns.tokens, pairs),
                     "causes": causes(wrong, predicates),
                 }
             )
-    average = {
-        name: round(float(torch.tensor([h["causes"][name] for h in found]).abs().mean()), 4)
-        for name in predicates
+    return found
+
+
+def average(found: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean size of each cause over the heads, as a share of their mistakes."""
+    return {
+        name: float(torch.tensor([head["causes"][name] for head in found]).abs().mean())
+        for name in found[0]["causes"]
     }
-    _print(found, average)
-    if output:
-        result = {"model": model, "texts": texts, "heads": found, "mean_absolute_causes": average}
-        output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _print(found: Sequence[Mapping[str, Any]], average: Mapping[str, float]) -> None:
+def causes_block(records: Sequence[Mapping[str, Any]]) -> str:
+    """The largest causes of mistakes of each model's programs."""
+    rows = []
+    for record in records:
+        ranked = sorted(record["results"]["mean_absolute_causes"].items(), key=lambda c: -c[1])
+        shown = ", ".join(f"`{name}` {share:.1%}" for name, share in ranked[:CAUSES])
+        rows.append([record["model"]["name"], shown])
+    return table(["", "mean size of a cause, of all mistakes"], rows, left=2)
+
+
+BLOCKS = {"causes": causes_block}
+
+
+@click.command()
+@subject_options
+@click.option("--pairs", default=4, show_default=True, help="Token pairs to show for each head.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Every head's mistakes.")
+def main(pairs: int, json_path: Path | None, output: Path, **which: Any) -> None:
+    """Print what the programs of a library get wrong."""
+    subject = load_subject(**which, parts=["train"])
+    found = mistakes(subject.patterns["train"], subject.programs.own, pairs)
+    shares = average(found)
+    _print(found, shares)
+    if json_path:
+        text = json.dumps({"model": which["model"], "heads": found}, indent=1, ensure_ascii=False)
+        json_path.write_text(text + "\n", encoding="utf-8")
+    results = {"heads": len(found), "mean_absolute_causes": shares}
+    subject.write("residual", CLAIM, results, output)
+
+
+def _print(found: Sequence[Mapping[str, Any]], shares: Mapping[str, float]) -> None:
     table = Table("head", "IoU", "missed: query > key", "too much: query > key", "lacks, overdoes")
     for head in sorted(found, key=lambda h: float(h["iou"])):
         strongest = sorted(head["causes"].items(), key=lambda item: -abs(item[1]))[:3]
@@ -140,10 +148,10 @@ def _print(found: Sequence[Mapping[str, Any]], average: Mapping[str, float]) -> 
         )
     console = Console()
     console.print(table)
-    ranked = sorted(average.items(), key=lambda item: -item[1])[:12]
+    ranked = sorted(shares.items(), key=lambda item: -item[1])[:CAUSES]
     console.print("Over all heads, the mean size of each cause, as a share of the mistakes:")
     console.print(", ".join(f"{name} {share:.1%}" for name, share in ranked))
 
 
 if __name__ == "__main__":
-    residual()
+    main()

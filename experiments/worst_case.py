@@ -2,8 +2,9 @@
 
     python -m experiments.worst_case --json
 
-Each program is filled up to the limits on characters and nodes with one dear term, and cut to
-the limit on cost for the text's length; each runs alone in a fresh process with one thread.
+Each program is filled up to the limits on characters and nodes with one dear term in many forms,
+and cut to the limit on cost for the text's length; each runs alone in a fresh process, on one
+thread.
 """
 
 import json
@@ -24,31 +25,31 @@ from grammar.tree import Node
 from interpreter.cost import program_cost
 
 TERMS = (
-    "newest(self, 9)",
-    "newest(within(9), 9)",
-    "newest(same_word, 9)",
-    "distance(self)",
-    "distance(any)",
-    "near(any, 9)",
-    "recent(self)",
-    "first",
-    "after(self)",
-    "before(not self)",
-    "same_word",
+    "newest(self, {k})",
+    "newest(within({k}), 9)",
+    "newest(same_word and within({k}), {k})",
+    "newest(self or query(noun), {k})",
+    "earliest(same_word or query(verb), {k})",
+    "distance(within({k}))",
+    "near(any, {k})",
+    "near(same_word and not within({k}), {k})",
+    "recent(self, {k})",
+    "recent(self or query(noun), {k})",
+    "first(any, {k})",
+    "after(within({k}))",
+    "before(not within({k}))",
+    "within({k})",
+    "same_word and query(noun) or within({k})",
 )
-"""Dear for their length, each in its own way; a predicate that is kept costs only once."""
+"""Dear for their length, each in its own way; what is equal would be computed once."""
 
 
 def scores(term: str, count: int) -> str:
-    """A program of `count` equal logits, as many to a score and to a mixture as can be."""
-    parts = [min(limits.MAX_LOGITS, count - i) for i in range(0, count, limits.MAX_LOGITS)]
-    sums = ["1 score(" + " + ".join([f"9.9 {term}"] * size) + ")" for size in parts]
-    # Equal scores would be computed once, so each has another first logit.
-    sums = [
-        text.replace("9.9", f"9.{i % 10}" if i < 10 else f"8.{i % 10}", 1)
-        for i, text in enumerate(sums)
-    ]
-    return _mixtures(sums)
+    """A program of `count` logits that are all different, as many to a score as can be."""
+    terms = [f"9.9 {term.format(k=k)}" for k in range(1, count + 1)]
+    most = limits.MAX_LOGITS
+    groups = [terms[start : start + most] for start in range(0, count, most)]
+    return _mixtures([f"1 score({' + '.join(group)})" for group in groups])
 
 
 def kept(count: int) -> str:
@@ -76,7 +77,7 @@ def candidates(tokens: int, *, free: bool = False) -> Iterator[str]:
     """The largest allowed program of each kind."""
     makers = [lambda count, term=term: scores(term, count) for term in TERMS]
     for maker in (*makers, kept):
-        texts = (maker(count) for count in range(320, 0, -1))
+        texts = (maker(count) for count in range(limits.MAX_NUMBER, 0, -1))
         found = next((text for text in texts if allowed(text, tokens, free=free)), None)
         if found is not None:
             yield found

@@ -1,8 +1,10 @@
 """A small library and the rows in it, for the tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from grammar.canonical import content_hash
+from interpreter.texts import load_texts
 from synth.library import (
     Baseline,
     Choice,
@@ -13,6 +15,7 @@ from synth.library import (
     StoredExample,
     run_key,
 )
+from tests.tiny_models import HEADS, LAYERS
 
 SMALL, LARGE = "first", 'when noun: 3 first + 1 word("don\'t"); 2 self + 1 score(2.5 noun)'
 
@@ -108,3 +111,31 @@ def full_library(path: Path) -> None:
     with Library.open(path) as library:
         library.record_examples([example()])
         library.finish_run(start(library))
+
+
+def choose(library: Library, run: Run, head: tuple[int, int], text: str) -> None:
+    library.set_choice(
+        Choice(
+            model=run.model,
+            model_revision=run.model_revision,
+            layer=head[0],
+            head=head[1],
+            text=text,
+            run_id=run.id,
+            select_iou=0.5,
+        )
+    )
+
+
+def choose_all(library: Library, programs: Sequence[str]) -> None:
+    """Chooses programs in turn for every head of the tiny Llama."""
+    library.add_programs(programs)
+    run = library.start_run(
+        key="k",
+        model="tiny-llama",
+        model_revision="0" * 40,
+        texts_sha256=load_texts("stories").sha256,
+        settings={},
+    )
+    for number in range(LAYERS * HEADS):
+        choose(library, run, divmod(number, HEADS), programs[number % len(programs)])

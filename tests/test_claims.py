@@ -18,9 +18,9 @@ from experiments.sources import at_least, code_texts, question_texts, source_tex
 from experiments.subject import runnable
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
-from interpreter.texts import Texts, load_texts
-from synth.library import Choice, Library, Proposal, Run
-from tests.library_samples import start
+from interpreter.texts import Texts
+from synth.library import Library, Proposal
+from tests.library_samples import choose, choose_all, start
 from tests.tiny_models import HEADS, LAYERS, tiny
 
 POOL = (
@@ -31,34 +31,11 @@ ABOUT_A_MODEL = ("fit", "grids", "three_heads", "coverage", "travel", "short_tex
 SMALL = ("--every", "3", "--limit", "8", "--model", "tiny-llama")
 
 
-def choose(library: Library, run_: Run, head: tuple[int, int], text: str) -> None:
-    library.set_choice(
-        Choice(
-            model=run_.model,
-            model_revision=run_.model_revision,
-            layer=head[0],
-            head=head[1],
-            text=text,
-            run_id=run_.id,
-            select_iou=0.5,
-        )
-    )
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("claims") / "tiny.sqlite"
     with Library.open(path, create=True) as library:
-        started = library.start_run(
-            key="k",
-            model="tiny-llama",
-            model_revision="0" * 40,
-            texts_sha256=load_texts("stories").sha256,
-            settings={},
-        )
-        library.add_programs(POOL)
-        for number in range(LAYERS * HEADS):
-            choose(library, started, divmod(number, HEADS), POOL[number])
+        choose_all(library, POOL)
     return path
 
 

@@ -1,0 +1,94 @@
+"""The claims about the language: its ceiling, what each primitive is worth, what is still wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from experiments import ablation, ceiling, residual, subject
+from experiments.results import read
+from grammar.parser import parse_or_raise
+from interpreter.capture import Captured
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from interpreter.progress import progress_bar
+from interpreter.texts import load_texts
+from interpreter.tokens import read_tokens
+from synth.library import Library
+from tests.library_samples import choose_all
+from tests.tiny_models import tiny, tokenizer
+
+
+def doing(programs: list[str], documents: tuple[str, ...], tagger) -> Captured:
+    """Heads that do exactly what these programs say."""
+    tokens = read_tokens(documents, tokenizer(), tagger, 24)
+    evaluator = Evaluator(make_facts(tokens, causal=True))
+    attention = torch.stack([evaluator.matrices(parse_or_raise(p)) for p in programs], dim=1)
+    heads = tuple((0, k) for k in range(len(programs)))
+    values = torch.zeros(*attention.shape[:3], 4)
+    return Captured(heads, tokens, attention, values, True)
+
+
+def test_free_weights_find_a_program_again(tagger) -> None:
+    heads = ["when newline: self; 2 back(1) + 1 self", "score(2.0 noun - 1.0 distance(any))"]
+    documents = load_texts("stories", 16).documents
+    train, test = (doing(heads, some, tagger) for some in (documents[:8], documents[8:]))
+    terms = ceiling.features(train.tokens, causal=True)
+    packed = ceiling.pack(train, terms)
+    weights = ceiling.fit([packed], slice(0, 2), penalty=1e-4, epochs=150)
+    held_out = ceiling.pack(test, terms)
+    with torch.no_grad():
+        found = ceiling.predicted_iou(weights, held_out, held_out.target).mean(1)
+        even = ceiling.Weights.even(2, len(terms))
+        before = ceiling.predicted_iou(even, held_out, held_out.target).mean(1)
+    assert found.min() > 0.8
+    assert (found > before + 0.3).all()
+
+
+def test_what_a_head_consists_of_is_missed(tagger) -> None:
+    documents = load_texts("stories", 8).documents
+    train, test = (
+        doing(["2 same_token + 1 back(3)"], some, tagger) for some in (documents[:4], documents[4:])
+    )
+    with progress_bar() as bar:
+        found = ablation.worth(train.heads, train, test, bar)
+    assert found["mean_iou"] > 0.9
+    losses = {row["primitive"]: row["loss"] for row in found["primitives"]}
+    assert losses["back"] > 0.1
+    assert "same_token" in losses
+    assert not losses.keys() & set(found["never_used"])
+    assert found["heads"] == len(found["programs"]) == 1
+
+
+def test_a_cause_is_what_the_program_lacks(tagger) -> None:
+    patterns = doing(["1 first + 1 comma", "comma"], load_texts("stories", 4).documents, tagger)
+    lacking, right = residual.mistakes(patterns, {(0, 0): "first", (0, 1): "comma"}, pairs=2)
+    assert max(lacking["causes"], key=lacking["causes"].__getitem__) in ("comma", "punctuation")
+    assert lacking["causes"]["comma"] == pytest.approx(0.5)
+    assert {key for _, key, _ in lacking["missed"]} == {","}
+    assert right["iou"] == pytest.approx(1)
+    assert right["missed"] == []
+
+
+@pytest.mark.parametrize("claim", [ceiling, residual])
+def test_a_claim_is_written_and_shown(claim, tmp_path: Path, tagger, monkeypatch) -> None:
+    for module in (subject, ceiling):
+        monkeypatch.setattr(module, "load_model", lambda _: tiny("llama"))
+    place = tmp_path / "tiny.sqlite"
+    with Library.open(place, create=True) as library:
+        choose_all(library, ("first", "2 first + 1 back(1)", "comma"))
+    name = claim.__name__.rpartition(".")[2]
+    words = ["--library", str(place), "--output", str(tmp_path), "--max-tokens", "24"]
+    words += ["--every", "3", "--limit", "8"]
+    words += ["--epochs", "2", "--other-texts", "code"] if claim is ceiling else []
+    words += ["--json", str(tmp_path / "heads.json")] if claim is residual else []
+    CliRunner().invoke(claim.main, words, catch_exceptions=False)
+    (record,) = read(name, tmp_path)
+    assert record["name"] == name
+    for block in claim.BLOCKS.values():
+        assert "tiny-llama" in block([record])
+    if claim is residual:
+        heads = json.loads((tmp_path / "heads.json").read_text(encoding="utf-8"))["heads"]
+        assert len(heads) == record["results"]["heads"]
