@@ -62,6 +62,7 @@ $(CLAIMS): .venv/installed-plots
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
 travel: MORE = $(addprefix --texts ,$(OTHERS))
 ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
+ablation: MORE = --texts code
 
 # It measures time: nothing else should run meanwhile.
 safety_and_speed: .venv/installed
