@@ -5,7 +5,8 @@
 The heads are not picked by hand: of those whose stored programs have few and plain terms they are
 the ones that gain most over the best trivial program on the select documents, of different
 categories.
-What is drawn is the first test document; the scores are means over all test documents.
+What is drawn is the test document in which the heads look least at the first token, where there is
+most to see; the scores are means over all test documents.
 """
 
 import textwrap
@@ -24,7 +25,7 @@ from experiments.tables import table, with_interval
 from grammar.english import sentence
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
-from interpreter.capture import Head
+from interpreter.capture import Captured, Head
 from interpreter.statistics import bootstrap_ci95
 from synth.categories import category
 from synth.heads import head_name
@@ -76,10 +77,17 @@ def head_results(subject: Subject, head: Head) -> dict[str, Any]:
     }
 
 
+def most_to_see(patterns: Captured, heads: Sequence[Head]) -> int:
+    """The text in whose shown tokens these heads give the first token least."""
+    columns = [patterns.heads.index(head) for head in heads]
+    return int(patterns.attention[:, columns, :SHOWN_TOKENS, 0].mean((1, 2)).argmin())
+
+
 def draw(subject: Subject, heads: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Real weights above predicted ones, a column for each head."""
     scorer = subject.scorers["test"]
-    tokens = scorer.patterns.tokens[0][:SHOWN_TOKENS]
+    drawn = most_to_see(scorer.patterns, [(found["layer"], found["head"]) for found in heads])
+    tokens = scorer.patterns.tokens[drawn][:SHOWN_TOKENS]
     words = [token.text.replace("\n", "\\n") or "<special>" for token in tokens]
     figure, axes = new_figure(2, len(heads), width=3.6 * len(heads), height=7.6)
     for column, found in enumerate(heads):
@@ -91,7 +99,7 @@ def draw(subject: Subject, heads: Sequence[Mapping[str, Any]], path: Path) -> No
         for row, matrix in enumerate(
             (scorer.patterns.head(head), scorer.matrices(found["program"]))
         ):
-            _draw(axes[row][column], matrix[0], words, labels=column == 0)
+            _draw(axes[row][column], matrix[drawn], words, labels=column == 0)
     axes[0][0].set_ylabel("real: query token")
     axes[1][0].set_ylabel("predicted by the program")
     for axis in axes[1]:
