@@ -23,7 +23,8 @@ from interpreter.texts import OWN_CORPUS
 from interpreter.threads import use_threads
 from synth.library import Library
 from synth.ray_engine import RayEngine
-from synth.scoring import ShardScores, known_model, score_shard
+from synth.scorer import ShardScores
+from synth.scoring import known_model, score_shard
 
 CLAIM = "Shards give the same results on a cluster as in one process, to the bit, and sooner."
 MODEL = "smollm2-135m"

@@ -27,7 +27,7 @@ from interpreter.engine import TEXTS, InProcess, Shard, shards
 from interpreter.models import LoadedModel, load_model
 from interpreter.stored_patterns import read_patterns, save_patterns
 from interpreter.texts import OWN_CORPUS, Texts, load_texts
-from synth.ranking import Scorer
+from synth.scorer import Scorer
 
 CLAIM = "Capture and scoring stream: the memory that they take does not grow with the texts."
 
