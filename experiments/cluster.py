@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from experiments.results import FOLDER, about_texts, write
-from experiments.streaming import long_texts
+from experiments.sources import long_texts
 from experiments.tables import table
 from interpreter.engine import TEXTS, Engine, InProcess, Shard, shards
 from interpreter.texts import OWN_CORPUS
@@ -68,7 +68,7 @@ def main(documents: int, tokens: int, output: Path) -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     with Library.open(LIBRARY) as library:
         chosen = [((c.layer, c.head), c.text) for c in library.choices(MODEL)]
-    texts = long_texts(OWN_CORPUS, documents, tokens)
+    texts = long_texts(known_model(MODEL), OWN_CORPUS, documents, tokens)
     parts = shards("texts", texts.documents, TEXTS)
     work = partial(score_shard, partial(known_model, MODEL), chosen, tokens)
     here, process_seconds = measured(InProcess(), work, parts)
