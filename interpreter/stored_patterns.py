@@ -39,7 +39,6 @@ def save_patterns(captured: Captured, path: Path) -> None:
     try:
         save_file(tensors, unfinished, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
         raise InputError(
             f"{path} cannot be written: {error}; make room there, or name another folder"
         ) from error
