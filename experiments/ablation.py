@@ -52,8 +52,8 @@ def worth(heads: Sequence[Head], train: Captured, test: Captured, bar: Progress)
     growing = train.first(GROWING_TEXTS)
     quick, fitter = Fitter(Evaluator(growing.facts())), Fitter(Evaluator(train.facts()))
     judge = Evaluator(test.facts())
-    grower = vocabulary_grower(quick, growing, [])
-    reshaper = vocabulary_reshaper(quick, growing)
+    grower = vocabulary_grower(quick, growing.tokens, [])
+    reshaper = vocabulary_reshaper(quick, growing.tokens)
 
     def finder(grower: Grower, reshaper: Reshaper) -> Find:
         def find(index: int) -> tuple[Node, Tensor]:

@@ -1,7 +1,7 @@
 """`headscript bench`: how fast programs are evaluated, scored and written, and heads captured."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ REFERENCE_PROGRAMS = 8
 
 
 @click.command(epilog="Example: headscript bench --quick --json")
-@click.option("--quick", is_flag=True, help="Under a minute: fewer programs and texts.")
+@click.option(
+    "--quick", is_flag=True, help="Under a minute: fewer programs and texts, shorter answers."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(quick: bool, as_json: bool) -> None:
     """Measure evaluation, scoring, writing under the grammar and capture on this machine.
@@ -34,7 +36,7 @@ def bench(quick: bool, as_json: bool) -> None:
     else should run meanwhile.
 
     \b
-    JSON: {"sizes": {"programs", "texts", "tokens", "heads", "masks", "threads"},
+    JSON: {"sizes": {"programs", "texts", "tokens", "heads", "masks", "answer_tokens", "threads"},
     "evaluate_us_per_program_text", "reference_us_per_program_text", "evaluate_speedup",
     "torch_us_per_program_text" (programs written by hand in torch), "evaluate_times_torch" (the
     same programs), "scores_per_second", "min_add_per_second" (of this machine, in cache),
@@ -47,51 +49,61 @@ def bench(quick: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, indent=2))
         return
-    sizes = ", ".join(f"{number:,} {what}" for what, number in result.pop("sizes").items())
-    click.echo(sizes)
+    click.echo(sizes_text(result.pop("sizes")))
     for name, value in result.items():
         click.echo(f"{name:32} {value:>18,}")
+
+
+def sizes_text(sizes: Mapping[str, int]) -> str:
+    """What was measured, in a line."""
+    return ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in sizes.items())
 
 
 def measure(quick: bool) -> dict[str, Any]:
     """What `bench` prints as JSON."""
     import torch
 
-    from experiments.bench_models import capturing, generation, mask_times
+    from experiments.bench_models import capturing, generation, masking
     from experiments.memory import peak_memory_mb
     from interpreter.models import load_model, load_spacy
+    from interpreter.progress import progress_bar
     from interpreter.texts import OWN_CORPUS, load_texts
     from interpreter.tokens import read_tokens
     from synth.outlines_proposer import OutlinesProposer
+    from synth.proposers import MAX_NEW_TOKENS
 
     texts, count = (16, 300) if quick else (60, 1000)
+    masked, passes, longest, alone = (100, 1, 24, 1) if quick else (count, 3, MAX_NEW_TOKENS, 4)
     loaded = load_model("smollm2-135m")
+    proposer = OutlinesProposer("smollm2-135m")
     documents = load_texts(OWN_CORPUS, texts).documents
     tokens = read_tokens(documents, loaded.tokenizer, load_spacy(), MAX_TOKENS)
     programs = library_programs(count, tokens)
-    result: dict[str, Any] = {
-        "sizes": {
-            "programs": count,
-            "texts": texts,
-            "tokens": MAX_TOKENS,
-            "heads": HEADS,
-            "threads": torch.get_num_threads(),
-        }
+    steps: dict[str, Callable[[], dict[str, Any]]] = {
+        "evaluating": lambda: evaluation(programs, tokens),
+        "evaluating beside torch": lambda: against_torch(tokens[:TEXTS_AT_ONCE]),
+        "scoring": lambda: scoring(programs[: count // 5], tokens),
+        "masks of the grammar": lambda: masking(programs[:masked], loaded),
+        "capture": lambda: capturing(loaded, tokens, passes),
+        "writing": lambda: generation(proposer, longest, alone),
     }
-    result |= evaluation(programs, tokens)
-    result |= against_torch(tokens[:TEXTS_AT_ONCE])
-    result |= scoring(programs[: count // 5], tokens)
-    masks = mask_times(programs, loaded)
-    result["sizes"]["masks"] = len(masks[1])
-    result |= {
-        "mask_us_p50": _percentile(masks[1], 0.5),
-        "mask_us_p99": _percentile(masks[1], 0.99),
-        "first_mask_ms": round(1e3 * masks[0], 1),
+    found: dict[str, Any] = {}
+    with progress_bar() as bar:
+        task = bar.add_task("", total=len(steps))
+        for title, step in steps.items():
+            bar.update(task, description=f"Measuring {title}")
+            found |= step()
+            bar.advance(task)
+    sizes = {
+        "programs": count,
+        "texts": texts,
+        "tokens": MAX_TOKENS,
+        "heads": HEADS,
+        "masks": found.pop("masks"),
+        "answer_tokens": longest,
+        "threads": torch.get_num_threads(),
     }
-    result |= capturing(loaded, tokens)
-    result |= generation(OutlinesProposer("smollm2-135m"), alone=1 if quick else 4)
-    result["peak_memory_mb"] = peak_memory_mb()
-    return result
+    return {"sizes": sizes} | found | {"peak_memory_mb": peak_memory_mb()}
 
 
 def library_programs(count: int, tokens: Sequence[Sequence["Token"]]) -> list["Node"]:
@@ -204,7 +216,3 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
         "min_add_per_second": round(limit),
         "scoring_share_of_limit": round(rate * cells / limit, 3),
     }
-
-
-def _percentile(seconds: Sequence[float], share: float) -> float:
-    return round(1e6 * sorted(seconds)[int(share * (len(seconds) - 1))], 1)

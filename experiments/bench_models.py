@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 ASKED = "Write one program for a head that looks at the previous token and at the first one."
 TOGETHER = 8
 """Answers of one prompt: as many as `headscript synth` asks for at a time."""
-PASSES = 3
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -28,8 +27,8 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def mask_times(programs: Sequence[Node], loaded: LoadedModel) -> tuple[float, list[float]]:
-    """Seconds to the first mask, compiling included, and for each mask along the programs."""
+def masking(programs: Sequence[Node], loaded: LoadedModel) -> dict[str, Any]:
+    """How long the grammar takes for a mask of the tokens that may follow, along the programs."""
     from llguidance import LLMatcher
     from llguidance.hf import from_tokenizer
     from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
@@ -51,7 +50,13 @@ def mask_times(programs: Sequence[Node], loaded: LoadedModel) -> tuple[float, li
             times.append(seconds(partial(fill_next_token_bitmask, matcher, bitmask, 0)))
             if matcher.try_consume_tokens([token]) == 0:
                 break
-    return first, times
+    times.sort()
+    return {
+        "masks": len(times),
+        "mask_us_p50": round(1e6 * times[int(0.5 * (len(times) - 1))], 1),
+        "mask_us_p99": round(1e6 * times[int(0.99 * (len(times) - 1))], 1),
+        "first_mask_ms": round(1e3 * first, 1),
+    }
 
 
 class _Timed:
@@ -71,12 +76,17 @@ class _Timed:
         self._processor.reset()
 
 
-def generation(proposer: "OutlinesProposer", alone: int) -> dict[str, Any]:
-    """Tokens a second of answers written together and `alone` one by one; the grammar's share."""
+def generation(proposer: "OutlinesProposer", longest: int, alone: int) -> dict[str, Any]:
+    """Tokens a second of answers written together and `alone` one by one; the grammar's share.
+
+    An answer is cut off after `longest` tokens.
+    """
     from synth.prompt import Prompt
 
     prompt = Prompt((("user", ASKED),))
+    proposer.longest = 1
     proposer.propose(prompt, 1, 0)  # what is made when it is first needed
+    proposer.longest = longest
     timed = _Timed(proposer.processor)
     proposer.processor = timed
     started = time.perf_counter()
@@ -97,7 +107,9 @@ def generation(proposer: "OutlinesProposer", alone: int) -> dict[str, Any]:
     }
 
 
-def capturing(loaded: LoadedModel, tokens: Sequence[Sequence[Token]]) -> dict[str, Any]:
+def capturing(
+    loaded: LoadedModel, tokens: Sequence[Sequence[Token]], passes: int
+) -> dict[str, Any]:
     """Capture of every head, beside a plain pass of the model with eager attention."""
     batch = tokens[:BATCH_TEXTS]
     heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
@@ -112,7 +124,7 @@ def capturing(loaded: LoadedModel, tokens: Sequence[Sequence[Token]]) -> dict[st
         capture_batch(loaded, batch, heads, attention, values)
 
     captured()
-    pairs = [(seconds(plain), seconds(captured)) for _ in range(PASSES)]
+    pairs = [(seconds(plain), seconds(captured)) for _ in range(passes)]
     forward, capture = (min(times) for times in zip(*pairs, strict=True))
     return {
         "capture_texts_per_second": round(len(batch) / capture, 2),

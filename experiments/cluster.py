@@ -16,14 +16,15 @@ from typing import Any
 import click
 
 from experiments.results import FOLDER, about_texts, write
-from experiments.streaming import long_texts
+from experiments.sources import long_texts
 from experiments.tables import table
 from interpreter.engine import TEXTS, Engine, InProcess, Shard, shards
 from interpreter.texts import OWN_CORPUS
 from interpreter.threads import use_threads
 from synth.library import Library
 from synth.ray_engine import RayEngine
-from synth.scoring import ShardScores, known_model, score_shard
+from synth.scorer import ShardScores
+from synth.scoring import known_model, score_shard
 
 CLAIM = "Shards give the same results on a cluster as in one process, to the bit, and sooner."
 MODEL = "smollm2-135m"
@@ -67,7 +68,7 @@ def main(documents: int, tokens: int, output: Path) -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
     with Library.open(LIBRARY) as library:
         chosen = [((c.layer, c.head), c.text) for c in library.choices(MODEL)]
-    texts = long_texts(OWN_CORPUS, documents, tokens)
+    texts = long_texts(known_model(MODEL), OWN_CORPUS, documents, tokens)
     parts = shards("texts", texts.documents, TEXTS)
     work = partial(score_shard, partial(known_model, MODEL), chosen, tokens)
     here, process_seconds = measured(InProcess(), work, parts)

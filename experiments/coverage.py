@@ -23,7 +23,7 @@ from experiments.subject import Subject, load_subject, subject_options
 from experiments.tables import table, with_interval
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
-from synth.ranking import Scorer
+from synth.scorer import Scorer
 
 CLAIM = (
     "A small part of the library reaches most of what all of it reaches, and a head is predicted "

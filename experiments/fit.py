@@ -20,8 +20,8 @@ from experiments.scoring import best_for_heads, ious_of_chosen, summary
 from experiments.subject import Subject, load_subject, subject_options
 from experiments.tables import table, with_interval
 from interpreter import scores
-from synth.pipeline import TRIVIAL
 from synth.scoring import random_patterns
+from synth.summary import TRIVIAL
 
 CLAIM = (
     "The program that was stored for a head predicts its attention on unseen documents better "

@@ -95,7 +95,7 @@ def _run(chosen: Sequence[Any], documents: Sequence[Any], heads: int) -> tuple[f
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
     from interpreter.overlap import HeadIoU
-    from synth.ranking import SCORED_AT_ONCE
+    from synth.scorer import SCORED_AT_ONCE
 
     evaluating = scoring = 0.0
     total = torch.zeros(len(chosen), heads)

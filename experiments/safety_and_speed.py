@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from experiments.bench_command import measure
+from experiments.bench_command import measure, sizes_text
 from experiments.results import FOLDER, ROOT, write
 from experiments.tables import table
 from experiments.worst_case import candidates, measured_alone
@@ -89,7 +89,7 @@ def speed_block(records: Sequence[Mapping[str, Any]]) -> str:
     """What `headscript bench` measured, and on what."""
     (record,) = records
     bench = record["results"]["bench"]
-    sizes = ", ".join(f"{number:,} {what}" for what, number in bench["sizes"].items())
+    sizes = sizes_text(bench["sizes"])
     rows = [[title, f"{bench[name]:,}"] for name, title in SPEED.items()]
     about = record["machine"]
     return f"{table(['', 'measured'], rows)}\n\n{about['cpu']}, {about['cores']} cores; {sizes}."

@@ -14,7 +14,7 @@ from interpreter import scores
 from interpreter.capture import Head
 from interpreter.progress import progress_bar
 from interpreter.statistics import RESAMPLES
-from synth.ranking import Scorer
+from synth.scorer import Scorer
 
 LOW, HIGH = 0.40, 0.75
 """Shares of heads are reported under the one and over the other, as in the paper."""

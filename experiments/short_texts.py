@@ -26,8 +26,8 @@ from experiments.tables import table, with_interval
 from interpreter.capture import Captured, capture
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
-from synth.pipeline import TRIVIAL
-from synth.ranking import Scorer
+from synth.scorer import Scorer
+from synth.summary import TRIVIAL
 
 CLAIM = (
     "Choosing and reporting on the same five short sentences gives a higher IoU than the same "

@@ -2,7 +2,7 @@
 
 import json
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from grammar.errors import InputError
@@ -13,6 +13,8 @@ CODE = "code"
 CHARACTERS = 3_000
 """Of a document: enough for 512 tokens."""
 CODE_DOCUMENTS = 48
+CHARACTERS_A_TOKEN = 6
+"""More than most texts have: pieces of so many hold the tokens that are wanted."""
 
 
 def source_texts(source: str) -> Texts:
@@ -25,11 +27,35 @@ def source_texts(source: str) -> Texts:
 def code_texts() -> Texts:
     """Classes of Python's standard library, each from its first line, without the file's head."""
     found = []
-    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
-        _, mark, rest = path.read_text(encoding="utf-8").partition("\nclass ")
+    for text in standard_library():
+        _, mark, rest = text.partition("\nclass ")
         if len(rest) >= CHARACTERS:
             found.append((mark + rest).lstrip("\n")[:CHARACTERS])
     return Texts(CODE, tuple(found[:: max(1, len(found) // CODE_DOCUMENTS)][:CODE_DOCUMENTS]))
+
+
+def standard_library() -> Iterator[str]:
+    """The modules of Python's standard library, by name."""
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        yield path.read_text(encoding="utf-8")
+
+
+def long_texts(loaded: LoadedModel, source: str, count: int, tokens: int) -> Texts:
+    """So many texts with at least so many tokens, no two from the same place.
+
+    What the source holds (with `code` all of it) is put together and cut into pieces.  InputError
+    where there are too few.
+    """
+    whole = "\n\n".join(standard_library() if source == CODE else source_texts(source).documents)
+    size = CHARACTERS_A_TOKEN * tokens
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    long = at_least(loaded, Texts(f"{source}, in pieces", tuple(pieces)), tokens, len(pieces))
+    if len(long.documents) < count:
+        raise InputError(
+            f"{source} gives {len(long.documents)} texts of {tokens} tokens, not {count}: "
+            "ask for fewer, or name other --texts"
+        )
+    return Texts(long.name, long.documents[:: len(long.documents) // count][:count])
 
 
 def question_texts(path: Path) -> Texts:

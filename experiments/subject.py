@@ -25,7 +25,7 @@ from interpreter.models import LoadedModel, load_model
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
 from synth.library import Library
-from synth.ranking import Scorer
+from synth.scorer import Scorer
 
 LIBRARIES = ROOT / "experiments" / "libraries"
 

@@ -30,8 +30,8 @@ from interpreter.statistics import bootstrap_ci95
 from synth.categories import category
 from synth.heads import head_name
 from synth.library_view import terms
-from synth.pipeline import TRIVIAL
 from synth.structure import uses
+from synth.summary import TRIVIAL
 
 CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28

@@ -36,8 +36,8 @@ from interpreter.models import LoadedModel, load_model
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts
 from synth.library import Library
-from synth.pipeline import TRIVIAL
-from synth.ranking import Scorer
+from synth.scorer import Scorer
+from synth.summary import TRIVIAL
 
 CLAIM = (
     "Programs that were found on one kind of text at one length predict the same heads on other "

@@ -48,11 +48,13 @@ class Captured:
 
     def first(self, count: int) -> "Captured":
         """The same heads on the first `count` texts."""
+        tokens = self.tokens[:count]
+        width = max(map(len, tokens))
         return Captured(
             self.heads,
-            self.tokens[:count],
-            self.attention[:count],
-            self.values[:count],
+            tokens,
+            self.attention[:count, :, :width, :width],
+            self.values[:count, :, :width],
             self.causal,
         )
 

@@ -17,7 +17,7 @@ from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.rejection import Rejection, printable
 from grammar.tree import Node
-from interpreter.progress import progress_bar
+from interpreter.progress import new_display
 
 SECONDS_WITHOUT_PROGRESS = 2.0
 MOST_BYTES = 4 * limits.MAX_PROGRAM_CHARACTERS
@@ -139,7 +139,7 @@ def _with_progress(checked: Iterable[Verdict]) -> Iterator[Verdict]:
         yield from checked
         return
     begun = monotonic()
-    bar = progress_bar()
+    bar = new_display()
     task = bar.add_task("checked", total=None)
     try:
         for verdict in checked:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from interpreter.progress import progress_bar
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,6 +32,9 @@ class Shard(Generic[Item]):
 class Engine(Protocol):
     """A way to run the same work on many shards."""
 
+    in_process: bool
+    """Whether the work sees this process's memory, an open library among it."""
+
     def map(
         self, work: Callable[[Shard[Item]], Result], shards: Sequence[Shard[Item]]
     ) -> Iterator[Result]:
@@ -40,11 +45,27 @@ class Engine(Protocol):
 class InProcess:
     """One shard after the other, here."""
 
+    in_process = True
+
     def map(
         self, work: Callable[[Shard[Item]], Result], shards: Sequence[Shard[Item]]
     ) -> Iterator[Result]:
         """As each result is asked for."""
         return map(work, shards)
+
+
+def tracked(
+    engine: Engine,
+    work: Callable[[Shard[Item]], Result],
+    parts: Sequence[Shard[Item]],
+    description: str,
+) -> Iterator[Result]:
+    """The result of each shard, in their order; a progress bar counts the items that are done."""
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=sum(len(part.items) for part in parts))
+        for part, result in zip(parts, engine.map(work, parts), strict=True):
+            bar.advance(task, len(part.items))
+            yield result
 
 
 def shards(what: str, items: Sequence[Item], size: int) -> list[Shard[Item]]:

@@ -94,6 +94,12 @@ class Facts:
         return self._roles.get(role, -2)
 
 
+def on_first(patterns: Tensor, facts: Facts) -> Tensor:
+    """The part of patterns [text, query, key] on the first of their texts, which the facts tell."""
+    texts, width, _ = facts.visible.shape
+    return patterns[:texts, :width, :width]
+
+
 def make_facts(
     batch: Sequence[Sequence[Token]],
     *,

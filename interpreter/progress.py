@@ -29,11 +29,35 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:,.1f}/s" if speed >= 1 else f"{1 / speed:,.1f} s each")
 
 
-def progress_bar() -> Progress:
-    """A rich progress display on stderr with count, rate, elapsed and remaining time.
+_shown: list[Progress] = []
+"""The display that is on the terminal now, if there is one."""
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A progress display on stderr while the context lasts; within another one, lines below it.
 
     What is printed meanwhile appears above it, and still goes to stdout where that is a file.
     """
+    if _shown:
+        (bar,) = _shown
+        above = set(bar.task_ids)
+        try:
+            yield bar
+        finally:
+            for task in set(bar.task_ids) - above:
+                bar.remove_task(task)
+        return
+    with new_display() as bar:
+        _shown.append(bar)
+        try:
+            yield bar
+        finally:
+            _shown.pop()
+
+
+def new_display() -> Progress:
+    """A rich progress display with count, rate, elapsed and remaining time, not begun yet."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -18,22 +18,30 @@ from safetensors.torch import save_file
 from grammar.errors import InputError
 from grammar.token_facts import Token
 from interpreter.capture import Captured, Head
+from interpreter.engine import Shard
 
 FORMAT = "headscript patterns 1"
 
+PatternFile = Shard[Path]
+"""The one file of a shard of texts, which starts at the number of its first text."""
+
 
 def save_patterns(captured: Captured, path: Path) -> None:
-    """Writes the file whole, or not at all."""
+    """Writes the file whole, or not at all; InputError where it cannot be written."""
     metadata = {
         "format": FORMAT,
         "heads": json.dumps(captured.heads),
         "tokens": json.dumps([[asdict(token) for token in text] for text in captured.tokens]),
         "causal": json.dumps(captured.causal),
     }
+    tensors = {"attention": captured.attention, "values": captured.values}
     unfinished = path.with_suffix(".part")
-    save_file(
-        {"attention": captured.attention, "values": captured.values}, unfinished, metadata=metadata
-    )
+    try:
+        save_file(tensors, unfinished, metadata=metadata)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"{path} cannot be written: {error}; make room there, or name another folder"
+        ) from error
     unfinished.replace(path)
 
 

@@ -10,8 +10,8 @@ from interpreter.texts import load_texts
 from synth.heads import head_name
 from synth.library import Library, Run
 from synth.library_rows import Score
-from synth.ranking import Scorer
 from synth.results import required
+from synth.scorer import Scorer
 
 TOLERANCE = 1e-3
 """An IoU of one document may differ by this: machines round differently."""

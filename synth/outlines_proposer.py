@@ -25,6 +25,8 @@ class OutlinesProposer:
         from interpreter.branching import Branching
         from interpreter.models import load_model
 
+        self.longest = MAX_NEW_TOKENS
+        """Tokens of an answer."""
         self._loaded = load_model(model_name, attention="sdpa")
         self._tokenizer = self._loaded.tokenizer
         self._branching = Branching(self._loaded)
@@ -65,12 +67,12 @@ class OutlinesProposer:
         return [ids[a:b] for a, b in zip(cuts, [*cuts[1:], len(ids)], strict=True) if a < b]
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
-        """`count` samples of at most `MAX_NEW_TOKENS` tokens each."""
+        """`count` samples of at most `longest` tokens each."""
         started = time.monotonic()
         random = torch.Generator().manual_seed(seed)
         end = self._tokenizer.eos_token_id
         chunks = self._chunks(prompt)
-        needed = sum(map(len, chunks)) + MAX_NEW_TOKENS
+        needed = sum(map(len, chunks)) + self.longest
         if needed > self._loaded.max_tokens:
             raise InputError(
                 f"model {self._loaded.name} reads {self._loaded.max_tokens} tokens, and a prompt "
@@ -82,7 +84,7 @@ class OutlinesProposer:
         while True:
             token = _drawn(self.processor(written, logits), random)
             written = torch.cat([written, token[:, None]], 1)
-            if written.shape[1] == MAX_NEW_TOKENS or bool((written == end).any(1).all()):
+            if written.shape[1] == self.longest or bool((written == end).any(1).all()):
                 break
             logits = self._branching.step(token)
         seconds = (time.monotonic() - started) / count

@@ -4,60 +4,44 @@ Every step's results are stored as soon as they are there, so that a run that is
 moment goes on where it was.
 """
 
-from dataclasses import asdict, dataclass, field
+import shutil
+from dataclasses import asdict
+from functools import partial
 
-from interpreter.capture import Captured, Head, capture
-from interpreter.evaluate import Evaluator
-from interpreter.models import LoadedModel, ModelShape
+from interpreter.capture import Captured
+from interpreter.engine import Engine
 from interpreter.scores import METRIC_VERSION
 from interpreter.texts import Texts
-from synth.budget import Limits
+from synth.job import Job
 from synth.library import Library, Run, run_key
-from synth.proposers import Proposer
 from synth.proposing import Rounds
 from synth.ranking import keep_best
-from synth.refining import refine
-from synth.summary import TRIVIAL as TRIVIAL
+from synth.refining import refine, try_all
+from synth.sharded import Work, capture_files, over_heads, pattern_folder
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What determines the results of a run, beside model, texts and proposer."""
-
-    heads: tuple[Head, ...]
-    budget: int
-    """Answers of the language model per head."""
-    seed: int
-    max_tokens: int
-    limits: Limits = field(default_factory=Limits)
-
-
-def synthesize(
-    loaded: LoadedModel, texts: Texts, proposer: Proposer, library: Library, settings: Settings
-) -> Run:
+def synthesize(job: Job, texts: Texts, library: Library, engine: Engine) -> Run:
     """Finds the best program for each head and keeps it in the library."""
-    run = start_run(loaded.shape, texts, proposer.name, library, settings)
+    run = start_run(job, texts, library)
     if run.finished:
         return run
-    split = texts.split()
-    patterns = {  # 1. capture
-        name: capture(loaded, part, settings.heads, settings.max_tokens)
-        for name, part in split.items()
-    }
-    train = Evaluator(patterns["train"].facts())
-    propose(run, patterns["train"], train, proposer, library, settings)  # 2. propose, 3. execute
-    refine(run, patterns["train"], library, settings.seed)  # 4. refine
-    keep_best(run, patterns, library)  # 5. keep
+    work = Work(job, run, library, engine, pattern_folder(job, run, library))
+    parts = texts.split()
+    files = {name: capture_files(work, name, part) for name, part in parts.items()}  # 1. capture
+    over_heads(work, propose, "Programs of heads", files["train"])  # 2. propose, 3. execute
+    tried = try_all(run, job.settings.heads, files["train"], library, engine)
+    over_heads(work, partial(refine, tried), "Refining heads", files["train"])  # 4. refine
+    keep_best(run, job.settings.heads, files, library, engine)  # 5. keep
     library.finish_run(run)
+    shutil.rmtree(work.folder)
     return run  # 6. prove it: the scores of `keep_best` are of texts that no step has seen
 
 
-def start_run(
-    model: ModelShape, texts: Texts, proposer: str, library: Library, settings: Settings
-) -> Run:
+def start_run(job: Job, texts: Texts, library: Library) -> Run:
     """The run that these determine, begun now or before."""
-    about: dict[str, object] = asdict(settings) | {
-        "proposer": proposer,
+    model = job.shape
+    about: dict[str, object] = asdict(job.settings) | {
+        "proposer": job.proposer,
         "layers": model.layers,
         "model_heads": model.heads,
         "texts": texts.name,
@@ -73,13 +57,6 @@ def start_run(
     )
 
 
-def propose(
-    run: Run,
-    patterns: Captured,
-    evaluator: Evaluator,
-    proposer: Proposer,
-    library: Library,
-    settings: Settings,
-) -> None:
-    """The trivial programs, then the proposer's, batch by batch, for every head."""
-    Rounds(run, patterns, evaluator, proposer, library, settings).run()
+def propose(job: Job, run: Run, patterns: Captured, library: Library) -> None:
+    """The trivial programs, then the proposer's, batch by batch, for the job's heads."""
+    Rounds(run, patterns, job.makers.proposer(), library, job.settings).run()

@@ -16,7 +16,6 @@ from grammar.primitives import PRIMITIVES
 from grammar.rejection import Rejection, located, printable
 from interpreter.capture import Captured, Head
 from interpreter.cost import program_cost
-from interpreter.engine import HEADS
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
 from synth.budget import spent
@@ -27,7 +26,7 @@ from synth.proposers import Draft, Paid, Proposer, ProposerFailedError
 from synth.summary import TRIVIAL
 
 if TYPE_CHECKING:
-    from synth.pipeline import Settings
+    from synth.job import Settings
 
 BATCH = 8
 """Answers that are asked for, and stored, at a time."""
@@ -43,13 +42,12 @@ FAILURES = 3
 
 
 class Rounds:
-    """The batches of one run."""
+    """The batches of one run for one shard of heads; no example passes from one to another."""
 
     def __init__(
         self,
         run: Run,
         patterns: Captured,
-        evaluator: Evaluator,
         proposer: Proposer,
         library: Library,
         settings: "Settings",
@@ -59,8 +57,9 @@ class Rounds:
         self._proposer = proposer
         self._library = library
         self._settings = settings
-        self._evaluator = evaluator
-        self._writer = self._new_writer()
+        self._writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
+        for text in self._known_elsewhere():
+            self._writer.add_example(text)
         self._scored: dict[Head, dict[str, Attempt]] = {head: {} for head in settings.heads}
         self._lost = 0
 
@@ -74,9 +73,7 @@ class Rounds:
             task = bar.add_task(
                 shown, total=total, completed=total - sum(map(len, missing.values()))
             )
-            for number, head in enumerate(self._settings.heads if any(missing.values()) else ()):
-                if number % HEADS == 0:
-                    self._writer = self._new_writer()
+            for head in self._settings.heads if any(missing.values()) else ():
                 for batch in missing[head]:
                     prompt = self._prompt(head, batch)
                     count = min(BATCH, self._settings.budget - batch * BATCH)
@@ -87,13 +84,6 @@ class Rounds:
                     self._record(head, batch, self._asked(prompt, head, batch, count))
                     bar.advance(task)
                 self._pass_on(head)
-
-    def _new_writer(self) -> PromptWriter:
-        """One for each shard of heads: no example passes from one shard to another."""
-        writer = PromptWriter(self._evaluator, self._patterns.tokens)
-        for text in self._known_elsewhere():
-            writer.add_example(text)
-        return writer
 
     def _missing(self, batches: int) -> dict[Head, list[int]]:
         found = {}

@@ -1,204 +1,112 @@
-"""Chooses a program per head on the select texts, and scores the choice on the test texts."""
+"""Chooses a program per head on the select texts, and scores the choice on the test texts.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+The texts go by in shards.  On each select text every program is evaluated once for all heads; the
+few that are kept are evaluated again for the scores other than IoU.
+"""
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import partial, reduce
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
-from grammar.token_facts import Token
-from interpreter import scores
-from interpreter.capture import Captured, Head
-from interpreter.cost import check_cost
-from interpreter.evaluate import Evaluator
-from interpreter.overlap import HeadIoU
-from interpreter.progress import progress_bar
+from interpreter.capture import Head
+from interpreter.engine import Engine, tracked
+from interpreter.stored_patterns import PatternFile, read_patterns
 from synth.choosing import front, smallest_good
-from synth.library import Baseline, Choice, Library, Run, Score, StoredExample
+from synth.library import Baseline, Choice, Library, Run, StoredExample
 from synth.library_rows import BEST_TRIVIAL, Split
 from synth.library_view import terms
+from synth.scorer import SHOWN_TEXTS, Scorer, ShardScores, mean_ious, rounded
+from synth.summary import TRIVIAL
 
-SCORED_AT_ONCE = 32
-"""Programs: so many matrices are held together."""
-
-SHOWN_TOKENS = 48
-SHOWN_TEXTS = 3
-
-
-@dataclass(frozen=True)
-class Measures:
-    """How well a program predicts a head, on each of some documents."""
-
-    iou: list[float]
-    iou_no_sink: list[float]
-    jsd: list[float]
-    output_error: list[float]
-
-    def __add__(self, others: "Measures") -> "Measures":
-        """Those of these documents, and then of the others."""
-        return Measures(
-            self.iou + others.iou,
-            self.iou_no_sink + others.iou_no_sink,
-            self.jsd + others.jsd,
-            self.output_error + others.output_error,
-        )
-
-    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
-        """The means, as a library stores them."""
-        return Score(
-            program_hash=content_hash(text),
-            model=about["model"],
-            model_revision=about["model_revision"],
-            layer=head[0],
-            head=head[1],
-            texts_sha256=about["texts_sha256"],
-            split=split,
-            metric_version=scores.METRIC_VERSION,
-            documents=len(self.iou),
-            iou=fmean(self.iou),
-            iou_per_document=self.iou,
-            iou_no_sink=fmean(self.iou_no_sink),
-            iou_no_sink_per_document=self.iou_no_sink,
-            jsd=fmean(self.jsd),
-            jsd_per_document=self.jsd,
-            output_error=fmean(self.output_error),
-            output_error_per_document=self.output_error,
-        )
+Programs = Sequence[tuple[Head, str]]
+"""Programs, each with a head that it is held against."""
 
 
-class Scorer:
-    """Scores programs against captured heads; what programs share is computed once."""
-
-    def __init__(self, patterns: Captured) -> None:
-        self.patterns = patterns
-        self.evaluator = Evaluator(patterns.facts())
-        self._heads = HeadIoU(patterns.attention, self.evaluator.facts.visible)
-        self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
-
-    def matrices(self, text: str) -> Tensor:
-        """[text, query, key] float32; InputError for no program, or one that costs too much."""
-        tree = parse_or_raise(text)
-        check_cost(tree, max(map(len, self.patterns.tokens)))
-        return self.evaluator.matrices(tree)
-
-    def ious(self, texts: Sequence[str]) -> Iterator[Tensor]:
-        """For each program [text, head] float32: its IoU with every captured head."""
-        for start in range(0, len(texts), SCORED_AT_ONCE):
-            some = texts[start : start + SCORED_AT_ONCE]
-            yield from self._heads.ious(torch.stack([self.matrices(text) for text in some]))
-
-    def measures(self, text: str, head: Head) -> Measures:
-        """All scores of one program on one head, for each text."""
-        index = self.patterns.heads.index(head)
-        real = self.patterns.attention[:, index]
-        predicted = self.matrices(text)
-        values = self.patterns.values[:, index]
-        return Measures(
-            iou=_rounded(scores.iou(real, predicted)),
-            iou_no_sink=_rounded(scores.iou_no_sink(real, predicted)),
-            jsd=_rounded(scores.jsd(real, predicted, self._lengths)),
-            output_error=_rounded(scores.output_error(real, predicted, values)),
-        )
-
-    def score(self, text: str, head: Head, about: Mapping[str, str], split: Split) -> Score:
-        """All scores of one program on one head; `about` holds model, revision and texts."""
-        return self.measures(text, head).score(text, head, about, split)
-
-    def examples(
-        self, text: str, head: Head, about: Mapping[str, str], name: str
-    ) -> list[StoredExample]:
-        """The first texts with the head's pattern and the program's, cut to be looked at.
-
-        They are called by `name` and their number.
-        """
-        real = self.patterns.head(head)
-        predicted = self.matrices(text)
-        found = []
-        for number, tokens in enumerate(self.patterns.tokens[:SHOWN_TEXTS]):
-            n = min(len(tokens), SHOWN_TOKENS)
-            found.append(
-                StoredExample(
-                    program_hash=content_hash(text),
-                    model=about["model"],
-                    model_revision=about["model_revision"],
-                    layer=head[0],
-                    head=head[1],
-                    document=f"{name} {number + 1}",
-                    tokens=[_shown(token) for token in tokens[:n]],
-                    real=_bytes(real[number, :n, :n]),
-                    predicted=_bytes(predicted[number, :n, :n]),
-                )
-            )
-        return found
-
-
-def _shown(token: Token) -> str:
-    """The token as a reader sees it; the text of one of white space alone is empty."""
-    return "<special>" if token.special else token.text or " "
-
-
-def _rounded(values: Tensor) -> list[float]:
-    """As a library keeps them: float32 has hardly more digits, and files of them are read."""
-    return [round(value, 6) for value in values.tolist()]
-
-
-def _bytes(matrix: Tensor) -> bytes:
-    return bytes((matrix * 255).round().to(torch.uint8).flatten().tolist())
-
-
-def keep_best(run: Run, patterns: Mapping[str, Captured], library: Library) -> None:
+def keep_best(
+    run: Run,
+    heads: Sequence[Head],
+    files: Mapping[str, Sequence[PatternFile]],
+    library: Library,
+    engine: Engine,
+) -> None:
     """Chooses on the select texts among all programs of the run, and scores on both splits.
 
     The programs of the Pareto front keep their select scores: what a larger or smaller one reaches.
     """
+    texts = sorted({p.text for p in library.proposals(run) if p.text})
+    programs = [parse_or_raise(text) for text in texts]
+    sizes = [terms(program) for program in programs]
+    ious = mean_ious(texts, files["select"], engine, "Ranking on select texts").T.tolist()
+    best = [smallest_good(programs, of_head) for of_head in ious]
+    chosen = [(head, texts[i]) for head, i in zip(heads, best, strict=True)]
+    kept = [
+        (head, texts[i])
+        for head, of_head, k in zip(heads, ious, best, strict=True)
+        for i in sorted({k, *front(sizes, of_head)})
+    ]
     about = {
         "model": run.model,
         "model_revision": run.model_revision,
         "texts_sha256": run.texts_sha256,
     }
-    proposals = library.proposals(run)
-    trivial = sorted({p.text for p in proposals if p.stage == "trivial" and p.text})
-    texts = sorted({p.text for p in proposals if p.text})
-    programs = [parse_or_raise(text) for text in texts]
-    sizes = [terms(program) for program in programs]
-    select, test = Scorer(patterns["select"]), Scorer(patterns["test"])
-    with progress_bar() as bar:
-        found = bar.track(select.ious(texts), total=len(texts), description="Ranking")
-        ious = [iou.mean(0) for iou in found]
-    of_trivial: dict[Split, dict[str, Tensor]] = {
-        "select": dict(zip(trivial, select.ious(trivial), strict=True)),
-        "test": dict(zip(trivial, test.ious(trivial), strict=True)),
-    }
-    for index, head in enumerate(patterns["select"].heads):
-        here = [float(iou[index]) for iou in ious]
-        chosen = smallest_good(programs, here)
-        kept = sorted({chosen, *front(sizes, here)})
-        library.record_scores(
-            [
-                *(select.score(texts[i], head, about, "select") for i in kept),
-                test.score(texts[chosen], head, about, "test"),
-            ]
-        )
-        library.record_examples(test.examples(texts[chosen], head, about, "test document"))
-        here_trivial = {
-            split: {text: values[:, index] for text, values in found.items()}
-            for split, found in of_trivial.items()
+    select = _scored(kept, files["select"], engine, "Scoring on select texts")
+    test = _scored(chosen, files["test"], engine, "Scoring on test texts")
+    parts: list[tuple[Split, Programs, ShardScores]] = [
+        ("select", kept, select),
+        ("test", chosen, test),
+    ]
+    library.record_scores(
+        measures.score(text, head, about, split)
+        for split, pairs, found in parts
+        for (head, text), measures in zip(pairs, found.measures, strict=True)
+    )
+    shown = [file for file in files["test"] if file.start < SHOWN_TEXTS]
+    for examples in tracked(engine, partial(_examples, chosen, about), shown, "Examples"):
+        library.record_examples(examples)
+    for index, head in enumerate(heads):
+        trivial = {
+            split: {t: torch.tensor(found.baselines[t])[:, index] for t in sorted(TRIVIAL)}
+            for split, _, found in parts
         }
-        _record_baselines(run, head, here_trivial, library)
+        _record_baselines(run, head, trivial, library)
         library.set_choice(
             Choice(
                 model=run.model,
                 model_revision=run.model_revision,
                 layer=head[0],
                 head=head[1],
-                text=texts[chosen],
+                text=chosen[index][1],
                 run_id=run.id,
-                select_iou=here[chosen],
+                select_iou=ious[index][best[index]],
             )
         )
+
+
+def _scored(
+    pairs: Programs, files: Sequence[PatternFile], engine: Engine, description: str
+) -> ShardScores:
+    """All scores of the programs, and the trivial ones' IoUs, on the texts of all files."""
+    return reduce(operator.add, tracked(engine, partial(_file_scores, pairs), files, description))
+
+
+def _file_scores(pairs: Programs, file: PatternFile) -> ShardScores:
+    (path,) = file.items
+    return Scorer(read_patterns(path)).shard_scores(pairs)
+
+
+def _examples(pairs: Programs, about: Mapping[str, str], file: PatternFile) -> list[StoredExample]:
+    (path,) = file.items
+    scorer = Scorer(read_patterns(path))
+    return [
+        example
+        for head, text in pairs
+        for example in scorer.examples(text, head, about, "test document", file.start)
+    ]
 
 
 def _record_baselines(
@@ -218,8 +126,8 @@ def _record_baselines(
                 head=head[1],
                 name=name,
                 split=split,
-                iou=fmean(_rounded(found[text])),
-                iou_per_document=_rounded(found[text]),
+                iou=fmean(rounded(found[text])),
+                iou_per_document=rounded(found[text]),
             )
             for name, text in [*((t, t) for t in select), (BEST_TRIVIAL, best)]
             for split, found in ious.items()

@@ -21,6 +21,8 @@ WAITING = 2
 class RayEngine:
     """A cluster; one of this machine's cores is started where no address is given."""
 
+    in_process = False
+
     def __init__(self, address: str | None = None) -> None:
         try:
             import ray

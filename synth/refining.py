@@ -1,24 +1,30 @@
 """Refines what was proposed, head by head: fit the best, grow the best of those, reshape, fit."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from grammar.canonical import content_hash
 from grammar.parser import parse_or_raise
 from grammar.printer import to_text
+from grammar.token_facts import Token
 from grammar.tree import Node
-from interpreter.capture import Captured
+from interpreter.capture import Captured, Head
+from interpreter.engine import Engine
 from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts, on_first
 from interpreter.progress import progress_bar
+from interpreter.stored_patterns import PatternFile
 from synth import vocabulary
 from synth.fitting import Fitter
 from synth.growing import STEPS, Grower
+from synth.job import Job
 from synth.library import Library, Proposal, Run
 from synth.prompt import EXAMPLES
-from synth.ranking import Scorer
 from synth.reshaping import Reshaper
+from synth.scorer import mean_ious
 from synth.structure import structure
 
 START = "score(-1.0 distance(any) + 1.0 first)"
@@ -34,8 +40,23 @@ FITTED = 3
 """Programs per head whose constants are fitted before the best of them grows."""
 
 
-def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
-    """Every program is tried on every head; the best are fitted, the best of those grown.
+@dataclass(frozen=True)
+class Tried:
+    """What every program that was written for any head is worth to each head."""
+
+    programs: tuple[str, ...]
+    best: Mapping[Head, tuple[str, ...]]
+    """Of each head the programs whose constants are fitted before one of them grows."""
+
+
+def try_all(
+    run: Run,
+    heads: Sequence[Head],
+    files: Sequence[PatternFile],
+    library: Library,
+    engine: Engine,
+) -> Tried:
+    """Every program is tried on every head, on the growing texts.
 
     The prompt's worked examples are tried too: what a head gains from them is not the model's.
     """
@@ -43,31 +64,67 @@ def refine(run: Run, patterns: Captured, library: Library, seed: int) -> None:
     written = [p.text for p in library.proposals(run) if p.stage in ("trivial", "language model")]
     texts = sorted({*EXAMPLES, START, *(text for text in written if text is not None)})
     programs = [parse_or_raise(text) for text in texts]
-    growing = patterns.first(GROWING_TEXTS)
-    fitter = Fitter(Evaluator(patterns.facts()))
-    quick = Fitter(Evaluator(growing.facts()))
-    grower = vocabulary_grower(quick, growing, programs)
-    reshaper = vocabulary_reshaper(quick, growing)
-    ious = _ious(Scorer(growing), texts)
+    growing = [file for file in files if file.start < GROWING_TEXTS]
+    ious = mean_ious(texts, growing, engine, "Trying every program on every head").T.tolist()
+    best = {h: _best_structures(programs, of_head) for h, of_head in zip(heads, ious, strict=True)}
+    return Tried(tuple(texts), best)
+
+
+def refine(tried: Tried, job: Job, run: Run, patterns: Captured, library: Library) -> None:
+    """One program is grown and reshaped for each of the job's heads; `patterns` are on train."""
+    missing = [h for h in job.settings.heads if not library.batch_done(run, *h, "grow", 0)]
     with progress_bar() as bar:
-        task = bar.add_task("Fitting, growing and reshaping", total=len(patterns.heads))
-        for index, (layer, head) in enumerate(patterns.heads):
-            if not library.batch_done(run, layer, head, "grow", 0):
-                target = growing.attention[:, index]
-                best = _best_structures(programs, ious[:, index].tolist())
-                fitted = {p: quick.fit_constants(p, target, STEPS) for p in best}
-                parent = max(fitted, key=lambda p: quick.score(fitted[p], target))
-                grown = [fitted[parent], *grower.grow(fitted[parent], target)]
-                grown += reshaper.reshape(grown[-1], target)
-                final = fitter.fit(grown[-1], patterns.attention[:, index])
-                found = [_refined(p, parent, seed) for p in (*grown, final)]
-                library.record_batch(run, layer, head, "grow", 0, found)
+        task = bar.add_task("Fitting, growing and reshaping", total=len(missing))
+        for head in missing:
+            tokens = tuple(map(tuple, patterns.tokens))
+            refiner = known_refiner(tokens, patterns.causal, tried.programs)
+            parent, found = refiner.refined(tried.best[head], patterns.head(head))
+            refined = [_refined(program, parent, job.settings.seed) for program in found]
+            library.record_batch(run, *head, "grow", 0, refined)
             bar.advance(task)
 
 
-def vocabulary_grower(fitter: Fitter, patterns: Captured, programs: Sequence[Node]) -> Grower:
-    """A grower over the whole vocabulary and all that the programs say."""
-    tokens, causal = patterns.tokens, patterns.causal
+class Refiner:
+    """Refines programs on some training texts; what it holds serves every head."""
+
+    def __init__(
+        self, tokens: Sequence[Sequence[Token]], causal: bool, programs: Sequence[str]
+    ) -> None:
+        """`programs` say what programs may be grown from, beside the vocabulary."""
+        growing = tokens[:GROWING_TEXTS]
+        self._fitter = Fitter(Evaluator(make_facts(tokens, causal=causal)))
+        self._quick = Fitter(Evaluator(make_facts(growing, causal=causal)))
+        said = [parse_or_raise(text) for text in programs]
+        self._grower = vocabulary_grower(self._quick, growing, said)
+        self._reshaper = vocabulary_reshaper(self._quick, growing)
+
+    def refined(self, best: Sequence[str], target: Tensor) -> tuple[Node, list[Node]]:
+        """Which of the programs was grown, and every step from there to the last, fitted one.
+
+        `target` is [text, query, key] float32 on all the texts.
+        """
+        few = on_first(target, self._quick.evaluator.facts)
+        starts = [parse_or_raise(text) for text in best]
+        fitted = {p: self._quick.fit_constants(p, few, STEPS) for p in starts}
+        parent = max(fitted, key=lambda p: self._quick.score(fitted[p], few))
+        grown = [fitted[parent], *self._grower.grow(fitted[parent], few)]
+        grown += self._reshaper.reshape(grown[-1], few)
+        return parent, [*grown, self._fitter.fit(grown[-1], target)]
+
+
+@lru_cache(maxsize=1)
+def known_refiner(
+    tokens: tuple[tuple[Token, ...], ...], causal: bool, programs: tuple[str, ...]
+) -> Refiner:
+    """Made once in each process, for all shards of a run."""
+    return Refiner(tokens, causal, programs)
+
+
+def vocabulary_grower(
+    fitter: Fitter, tokens: Sequence[Sequence[Token]], programs: Sequence[Node]
+) -> Grower:
+    """A grower over the whole vocabulary and all that the programs say, on the fitter's texts."""
+    causal = fitter.evaluator.facts.causal
     selections = {
         *vocabulary.selections(tokens, causal=causal),
         *vocabulary.scores(tokens, causal=causal),
@@ -81,22 +138,13 @@ def vocabulary_grower(fitter: Fitter, patterns: Captured, programs: Sequence[Nod
     )
 
 
-def vocabulary_reshaper(fitter: Fitter, growing: Captured) -> Reshaper:
-    """A reshaper that knows the vocabulary; `growing` are the texts of the fitter."""
-    ranking = growing.first(RANKING_TEXTS)
-    predicates = vocabulary.joinable(growing.tokens)
-    return Reshaper(fitter, ranking.facts(), predicates, vocabulary.plain_classes())
+def vocabulary_reshaper(fitter: Fitter, tokens: Sequence[Sequence[Token]]) -> Reshaper:
+    """A reshaper that knows the vocabulary, on the fitter's texts."""
+    ranking = make_facts(tokens[:RANKING_TEXTS], causal=fitter.evaluator.facts.causal)
+    return Reshaper(fitter, ranking, vocabulary.joinable(tokens), vocabulary.plain_classes())
 
 
-def _ious(scorer: Scorer, texts: Sequence[str]) -> Tensor:
-    """[program, head] float32: mean IoU over the texts."""
-    with progress_bar() as bar:
-        what = "Trying every program on every head"
-        tried = bar.track(scorer.ious(texts), total=len(texts), description=what)
-        return torch.stack([ious.mean(0) for ious in tried])
-
-
-def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> list[Node]:
+def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> tuple[str, ...]:
     """The best programs that differ in more than the constants, which are fitted anyway.
 
     `START` is always among them: before its constants are fitted it does not show what it can.
@@ -105,7 +153,7 @@ def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> list[No
     ranked = sorted(zip(ious, programs, strict=True), key=lambda pair: (-pair[0], to_text(pair[1])))
     for _, program in ranked:
         found.setdefault(structure(program), program)
-    return list(found.values())[:FITTED]
+    return tuple(map(to_text, list(found.values())[:FITTED]))
 
 
 def _refined(node: Node, parent: Node, seed: int) -> Proposal:

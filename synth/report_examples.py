@@ -7,8 +7,8 @@ from interpreter.capture import capture
 from interpreter.models import load_model
 from interpreter.progress import progress_bar
 from interpreter.texts import load_texts
-from synth.ranking import SHOWN_TEXTS, SHOWN_TOKENS, Scorer
 from synth.report_entries import Example, ReportData
+from synth.scorer import SHOWN_TEXTS, SHOWN_TOKENS, Scorer
 
 
 def with_examples(data: ReportData, source: str) -> ReportData:

@@ -18,7 +18,7 @@ from grammar.parser import parse
 from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
-from interpreter.facts import Facts
+from interpreter.facts import Facts, on_first
 from synth.fitting import Fitter
 from synth.structure import mixture_of, uses
 from synth.vocabulary import is_selection
@@ -98,7 +98,7 @@ class Reshaper:
         """The programs after each step, the given one left out, on `target` [text, query, key]."""
         steps: list[Node] = []
         best = self._fitter.score(program, target)
-        few = target[: len(self._facts.real)]
+        few = on_first(target, self._facts)
         shortlist: Shortlist = {}
         while len(steps) < MOST_STEPS:
             ranked = self._ranked(program, few, shortlist)

@@ -19,9 +19,8 @@ from grammar.tree import Node
 from interpreter import scores
 from interpreter.capture import Head, captured, check_texts
 from interpreter.cost import check_cost
-from interpreter.engine import TEXTS, Engine, Shard, shards
+from interpreter.engine import TEXTS, Engine, Shard, shards, tracked
 from interpreter.models import LoadedModel, ModelShape, load_model
-from interpreter.progress import progress_bar
 from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
@@ -30,8 +29,8 @@ from synth.library import Choice, Library, Run, Score
 from synth.library_rows import BEST_TRIVIAL
 from synth.library_store import check_place
 from synth.ordering import Judged, damages
-from synth.pipeline import TRIVIAL
-from synth.ranking import Measures, Scorer
+from synth.scorer import Scorer, ShardScores
+from synth.summary import TRIVIAL
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,13 @@ def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
         if not isinstance(tree, Rejection):
             check_cost(tree, max_tokens)
     chosen = [((c.layer, c.head), c.text) for c in usable]
-    scored = _scored(
-        partial(score_shard, partial(known_model, model), chosen, max_tokens), texts, engine
-    )
+    work = partial(score_shard, partial(known_model, model), chosen, max_tokens)
+    parts = shards("texts", texts.documents, TEXTS)
+    scored = reduce(operator.add, tracked(engine, work, parts, "Scoring texts"))
     about["model_revision"] = shape.revision
     found = [
-        reduce(operator.add, measures).score(text, head, about, "test")
-        for (head, text), *measures in zip(chosen, *(s.measures for s in scored), strict=True)
+        measures.score(text, head, about, "test")
+        for (head, text), measures in zip(chosen, scored.measures, strict=True)
     ]
     if wanted.damage:
         found = _with_damage(known_model(model), texts, usable, found, max_tokens)
@@ -96,7 +95,7 @@ def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
         "model": model,
         "texts": {
             "documents": len(texts.documents),
-            "tokens": sum(s.tokens for s in scored),
+            "tokens": scored.tokens,
             "sha256": texts.sha256,
         },
         "heads": [
@@ -115,7 +114,7 @@ def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
         "mean_iou": float(ious.mean()),
         "mean_iou_ci95": bootstrap_ci95(ious.mean(0).tolist()),
         "mean_iou_no_sink": sum(s.iou_no_sink or 0.0 for s in found) / len(found),
-        "baselines": _baselines(scored),
+        "baselines": _baselines(scored.baselines),
         "distinct_programs": len({c.text for c in usable}),
         "rejected": rejected + len(choices) - len(usable),
     }
@@ -171,17 +170,6 @@ def examined(model: str, max_tokens: int, shard: Shard[str]) -> ModelShape:
     return loaded.shape
 
 
-@dataclass(frozen=True)
-class ShardScores:
-    """What the texts of a shard give: plain numbers, whatever the size of the matrices was."""
-
-    tokens: int
-    measures: list[Measures]
-    """Of each chosen program on its head."""
-    trivial: dict[str, list[list[float]]]
-    """IoU of each trivial and random program, [text][head]."""
-
-
 def score_shard(
     model: Callable[[], LoadedModel],
     chosen: Sequence[tuple[Head, str]],
@@ -191,38 +179,21 @@ def score_shard(
     """Captures the chosen programs' heads on a shard of texts, and scores the programs."""
     heads = [head for head, _ in chosen]
     patterns = captured(model(), Texts(shard.name, shard.items), heads, max_tokens)
-    scorer = Scorer(patterns)
-    trivial = {
-        text: ious.tolist() for text, ious in zip(TRIVIAL, scorer.ious(TRIVIAL), strict=True)
+    found = Scorer(patterns).shard_scores(chosen)
+    random = {
+        name: scores.iou(patterns.attention, matrix[:, None]).tolist()
+        for name, matrix in random_patterns(patterns.facts().visible, shard.start).items()
     }
-    for name, matrix in random_patterns(patterns.facts().visible, shard.start).items():
-        trivial[name] = scores.iou(patterns.attention, matrix[:, None]).tolist()
-    return ShardScores(
-        sum(map(len, patterns.tokens)),
-        [scorer.measures(text, head) for head, text in chosen],
-        trivial,
-    )
+    return replace(found, baselines=found.baselines | random)
 
 
-def _scored(
-    work: Callable[[Shard[str]], ShardScores], texts: Texts, engine: Engine
-) -> list[ShardScores]:
-    parts = shards("texts", texts.documents, TEXTS)
-    with progress_bar() as bar:
-        return list(bar.track(engine.map(work, parts), len(parts), description="Scoring texts"))
-
-
-def _baselines(scored: Sequence[ShardScores]) -> dict[str, float]:
+def _baselines(ious: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, float]:
     """Mean IoU over heads of each trivial program, and of the paper's random ones.
 
-    `best_trivial` takes for each head the best trivial program on these very texts, which
-    favours it: it is chosen and reported on the same documents.
+    `ious` are [text][head] of each.  `best_trivial` takes for each head the best trivial program on
+    these very texts, which favours it: it is chosen and reported on the same documents.
     """
-    # [head] for each
-    found = {
-        name: torch.tensor([ious for s in scored for ious in s.trivial[name]]).mean(0)
-        for name in scored[0].trivial
-    }
+    found = {name: torch.tensor(of_one).mean(0) for name, of_one in ious.items()}  # [head] of each
     best = torch.stack([found[text] for text in TRIVIAL]).amax(0)
     return {name: float(ious.mean()) for name, ious in found.items()} | {
         BEST_TRIVIAL: float(best.mean())

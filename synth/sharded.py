@@ -1,168 +1,109 @@
-"""The six steps of `synth.pipeline` as tasks over shards of texts and of heads.
+"""A run of `synth.pipeline` cut into tasks over shards of texts and of heads.
 
-A task captures some texts into a file, or takes some heads one step further on a copy of the
-library in memory; what is new in the copy is merged into the one library, by content hash.  Tasks
-can be done anywhere and twice, so that nothing is lost with a worker.
+A task captures some texts into a file, or takes some heads one step further.  In this process it
+works on the library itself.  Elsewhere it works on a copy in memory, and what is new in the copy is
+merged into the one library, by content hash: tasks can be done anywhere and twice, so that nothing
+is lost with a worker.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 from grammar.canonical import content_hash
-from interpreter.capture import Captured, Head, captured, check_texts
-from interpreter.engine import HEADS, TEXTS, Engine, Shard, shards
-from interpreter.evaluate import Evaluator
-from interpreter.fetch import cache_folder
-from interpreter.models import LoadedModel, ModelShape
-from interpreter.progress import progress_bar
-from interpreter.stored_patterns import joined, read_patterns, save_patterns
+from grammar.errors import InputError
+from interpreter.capture import Captured, Head, captured
+from interpreter.engine import HEADS, TEXTS, Engine, Shard, shards, tracked
+from interpreter.stored_patterns import PatternFile, joined, read_patterns, save_patterns
 from interpreter.texts import Texts
-from synth.heads import parse_heads
-from synth.library import Library, Run
+from synth.job import Job
+from synth.library import Library, Run, run_key
 from synth.library_records import Record
-from synth.pipeline import Settings, propose, start_run
-from synth.prompt import EXAMPLES
-from synth.proposers import Proposer, make_proposer
-from synth.ranking import keep_best
-from synth.refining import START, refine
-from synth.scoring import known_model
 
 READ = ("program", "run", "batch", "choice")
 """The kinds of records that a task reads."""
 
+Step = Callable[[Job, Run, Captured, Library], None]
+"""Takes the heads of a job, whose patterns on some texts are given, one step further."""
+
+Files = Sequence[PatternFile]
+"""All heads' patterns on some texts."""
+
 
 @dataclass(frozen=True)
-class Job:
-    """What every task knows.  `model` and `proposer` are made where they are needed."""
+class Work:
+    """A run, and where it is done."""
 
-    model: Callable[[], LoadedModel]
-    proposer: Callable[[], Proposer]
-    settings: Settings
+    job: Job
+    run: Run
+    library: Library
+    engine: Engine
     folder: Path
-    """Where the patterns are kept; every worker must see it."""
-
-    @classmethod
-    def named(cls, model: str, proposer: str, settings: Settings, folder: Path | None) -> "Job":
-        """With the model and the proposer of these names, each made once in every process."""
-        return cls(
-            partial(known_model, model),
-            partial(_known_proposer, proposer),
-            settings,
-            folder or cache_folder() / "patterns",
-        )
+    """Of the patterns; they are reused when the run was cut off and goes on."""
 
 
-Step = Callable[[Job, Run, dict[str, Captured], Library], None]
+def pattern_folder(job: Job, run: Run, library: Library) -> Path:
+    """The run's own folder of patterns, made where it is missing; InputError where it cannot be."""
+    path = job.folder / run_key(library=str(Path(library.path).absolute()), run=run.key)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be made: {error}; name another folder") from error
+    return path
 
 
-@cache
-def _known_proposer(name: str) -> Proposer:
-    return make_proposer(name)
-
-
-def synthesize_sharded(job: Job, heads: str, texts: Texts, library: Library, engine: Engine) -> Run:
-    """As `synth.pipeline.synthesize`, and with the same results; `heads` as on the command line."""
-    split = texts.split()
-    ((shape, proposer),) = engine.map(
-        partial(_examined, job), [Shard(texts.name, 0, texts.documents)]
-    )
-    chosen = tuple(parse_heads(heads, shape.layers, shape.heads))
-    job = replace(job, settings=replace(job.settings, heads=chosen))
-    run = start_run(shape, texts, proposer, library, job.settings)
-    if run.finished:
-        return run
-    folder = job.folder / run.key
-    folder.mkdir(parents=True, exist_ok=True)
-    job = replace(job, folder=folder)
-    files = {name: _capture(job, name, part, engine) for name, part in split.items()}  # 1. capture
-    train = {"train": files["train"]}
-    _step(job, run, _propose, "Programs of heads", train, library, engine)  # 2. propose, 3. execute
-    library.add_programs((*EXAMPLES, START))
-    _step(job, run, _refine, "Fitting, growing and reshaping", train, library, engine)  # 4. refine
-    _step(job, run, _keep, "Ranking", files, library, engine)  # 5. keep
-    library.finish_run(run)
-    shutil.rmtree(folder)
-    return run
-
-
-def _examined(job: Job, shard: Shard[str]) -> tuple[ModelShape, str]:
-    """The model, and the name of the proposer; InputError where the texts cannot be read."""
-    loaded = job.model()
-    check_texts(loaded, Texts(shard.name, shard.items), job.settings.max_tokens)
-    return loaded.shape, job.proposer().name
-
-
-def _capture(job: Job, name: str, texts: Texts, engine: Engine) -> list[Path]:
+def capture_files(work: Work, name: str, texts: Texts) -> Files:
+    """The patterns of the job's heads on the texts, captured where a file is missing."""
     parts = shards(f"{name} texts", texts.documents, TEXTS)
-    with progress_bar() as bar:
-        done = engine.map(partial(_captured, job, name), parts)
-        return list(bar.track(done, len(parts), description=f"Attention on {name} texts"))
+    capture = partial(_captured, work.job, work.folder, name)
+    paths = list(tracked(work.engine, capture, parts, f"Attention on {name} texts"))
+    return [Shard(p.name, p.start, (path,)) for p, path in zip(parts, paths, strict=True)]
 
 
-def _captured(job: Job, name: str, shard: Shard[str]) -> Path:
-    path = job.folder / f"{name}-{shard.start:06}.safetensors"
+def _captured(job: Job, folder: Path, name: str, shard: Shard[str]) -> Path:
+    path = folder / f"{name}-{shard.start:06}.safetensors"
     if not path.exists():
         texts = Texts(shard.name, shard.items)
-        found = captured(job.model(), texts, job.settings.heads, job.settings.max_tokens)
+        found = captured(job.makers.model(), texts, job.settings.heads, job.settings.max_tokens)
         save_patterns(found, path)
     return path
 
 
-def _step(
-    job: Job,
-    run: Run,
-    step: Step,
-    title: str,
-    files: Mapping[str, Sequence[Path]],
-    library: Library,
-    engine: Engine,
-) -> None:
-    sent = [record for record in library.records() if record["kind"] in READ]
-    parts = shards("heads", job.settings.heads, HEADS)
-    with progress_bar() as bar:
-        done = engine.map(partial(_stepped, job, run.key, step, files, sent), parts)
-        for new in bar.track(done, len(parts), description=title):
-            known = {program.program_hash for program in library.programs()}
-            library.add((title, record) for record in _relabelled(new, known))
+def over_heads(work: Work, step: Step, title: str, files: Files) -> None:
+    """Does a step for all heads of the job, shard by shard, on the texts of the files."""
+    parts = shards("heads", work.job.settings.heads, HEADS)
+    if work.engine.in_process:
+        here = partial(_stepped, work.job, work.run, step, files, work.library)
+        for _ in tracked(work.engine, here, parts, title):
+            pass
+        return
+    sent = [record for record in work.library.records() if record["kind"] in READ]
+    there = partial(_stepped_on_copy, work.job, work.run.key, step, files, sent)
+    for new in tracked(work.engine, there, parts, title):
+        known = {program.program_hash for program in work.library.programs()}
+        work.library.add((title, record) for record in _relabelled(new, known))
 
 
 def _stepped(
-    job: Job,
-    key: str,
-    step: Step,
-    files: Mapping[str, Sequence[Path]],
-    sent: Sequence[Record],
-    shard: Shard[Head],
-) -> list[Record]:
-    """What a step adds to a copy of the library for some heads."""
-    patterns = {
-        name: joined([read_patterns(path, shard.items) for path in paths])
-        for name, paths in files.items()
-    }
+    job: Job, run: Run, step: Step, files: Files, library: Library, shard: Shard[Head]
+) -> None:
+    patterns = joined([read_patterns(path, shard.items) for file in files for path in file.items])
     settings = replace(job.settings, heads=shard.items)
+    step(replace(job, settings=settings), run, patterns, library)
+
+
+def _stepped_on_copy(
+    job: Job, key: str, step: Step, files: Files, sent: Sequence[Record], shard: Shard[Head]
+) -> list[Record]:
+    """What a step adds to a copy of the library."""
     with Library.in_memory(shard.name) as copy:
         copy.add(("sent", record) for record in sent)
         (run,) = (run for run in copy.runs() if run.key == key)
-        step(replace(job, settings=settings), run, patterns, copy)
+        _stepped(job, run, step, files, copy, shard)
         before = set(map(json.dumps, sent))
         return [record for record in copy.records() if json.dumps(record) not in before]
-
-
-def _propose(job: Job, run: Run, patterns: dict[str, Captured], library: Library) -> None:
-    train = patterns["train"]
-    propose(run, train, Evaluator(train.facts()), job.proposer(), library, job.settings)
-
-
-def _refine(job: Job, run: Run, patterns: dict[str, Captured], library: Library) -> None:
-    refine(run, patterns["train"], library, job.settings.seed)
-
-
-def _keep(job: Job, run: Run, patterns: dict[str, Captured], library: Library) -> None:
-    keep_best(run, patterns, library)
 
 
 def _relabelled(new: Sequence[Record], known: set[str]) -> Iterable[Record]:

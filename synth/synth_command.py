@@ -1,13 +1,16 @@
 """`headscript synth`: writes, fits and keeps programs for the heads of a model."""
 
 import json
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from synth.engine_options import engine_options, opened_engine
+
+if TYPE_CHECKING:
+    from interpreter.texts import Texts
 
 
 @click.command(
@@ -54,8 +57,8 @@ from synth.engine_options import engine_options, opened_engine
 @click.option(
     "--patterns",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where Ray's workers keep captured attention: a folder that all of them see; "
-    "without it one of this machine's.",
+    help="Where captured attention is kept while the run goes on: a folder that all workers see; "
+    "without it one in the cache.",
 )
 @click.option("--show-prompt", metavar="L5H4", help="Print what the model sees for a head; stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -105,15 +108,15 @@ def synth(
     "proposed", "rejected", "duplicates", "stage"}], "total": {"proposed", "rejected",
     "duplicates"}, "reject_codes": {code: number}}
     """
-    from interpreter.capture import check_texts
-    from interpreter.models import load_model
+    from interpreter.fetch import cache_folder
     from interpreter.texts import load_texts
     from synth.budget import Limits
-    from synth.heads import check_heads, parse_heads
+    from synth.heads import check_heads
+    from synth.job import Makers, Settings, new_job
     from synth.library import Library
     from synth.library_store import check_place
-    from synth.pipeline import Settings, synthesize
-    from synth.proposers import FREE, Prices, make_proposer, parse_proposer
+    from synth.pipeline import synthesize
+    from synth.proposers import FREE, Prices, parse_proposer
     from synth.results import run_results
     from synth.tables import print_results
 
@@ -129,32 +132,31 @@ def synth(
         raise click.UsageError("limits are kept by one process: leave out --engine ray")
     loaded_texts = load_texts(texts)
     loaded_texts.split()
+    if show_prompt is not None:
+        click.echo(_prompt(model, show_prompt, loaded_texts, max_tokens))
+        return
     settings = Settings(heads=(), budget=budget, seed=seed, max_tokens=max_tokens, limits=limits)
-    if show_prompt is None:
-        check_place(path)
-    with ExitStack() as stack:
-        if engine == "ray" and show_prompt is None:
-            from synth.sharded import Job, synthesize_sharded
-
-            job = Job.named(model, proposer, settings, patterns)
-            cluster = stack.enter_context(opened_engine(engine, ray_address))
-            library = stack.enter_context(Library.open(path, create=True))
-            run = synthesize_sharded(job, heads, loaded_texts, library, cluster)
-        else:
-            loaded = load_model(model)
-            chosen = tuple(parse_heads(show_prompt or heads, loaded.layers, loaded.heads))
-            check_texts(loaded, loaded_texts, max_tokens)
-            if show_prompt is not None:
-                from synth.prompt import prompt_for
-
-                click.echo(prompt_for(loaded, loaded_texts, chosen, max_tokens).text())
-                return
-            writer = make_proposer(proposer, Prices(*prices) if prices else FREE)
-            library = stack.enter_context(Library.open(path, create=True))
-            settings = replace(settings, heads=chosen)
-            run = synthesize(loaded, loaded_texts, writer, library, settings)
-        results = run_results(library, run)
+    check_place(path)
+    makers = Makers.named(model, proposer, Prices(*prices) if prices else FREE)
+    folder = patterns or cache_folder() / "patterns"
+    with opened_engine(engine, ray_address) as where:
+        job = new_job(makers, heads, loaded_texts, settings, folder, where)
+        with Library.open(path, create=True) as library:
+            results = run_results(library, synthesize(job, loaded_texts, library, where))
     if as_json:
         click.echo(json.dumps(asdict(results) | {"library": library.path}, indent=2))
     else:
         print_results(results)
+
+
+def _prompt(model: str, heads: str, texts: "Texts", max_tokens: int) -> str:
+    """What a language model sees for a head."""
+    from interpreter.capture import check_texts
+    from interpreter.models import load_model
+    from synth.heads import parse_heads
+    from synth.prompt import prompt_for
+
+    loaded = load_model(model)
+    chosen = tuple(parse_heads(heads, loaded.layers, loaded.heads))
+    check_texts(loaded, texts, max_tokens)
+    return prompt_for(loaded, texts, chosen, max_tokens).text()

@@ -10,14 +10,14 @@ from interpreter.texts import Texts, load_texts
 from synth.api_proposer import ApiProposer, program_in
 from synth.budget import Limits
 from synth.chat_api import KEY, MAX_RESPONSE_BYTES
+from synth.job import Settings
 from synth.library import Library, StoredProposal
-from synth.pipeline import Settings, synthesize
 from synth.prompt import Prompt
 from synth.proposers import Prices, Proposer, ProposerFailedError
 from synth.results import RunResults, run_results
 from synth.vllm_proposer import PROBE, VllmServerProposer
 from tests.fake_api import FakeApi, Reply, answer, completion, die, drip, fake_api, hang, send
-from tests.tiny_models import tiny
+from tests.runs import tiny_run
 
 PROMPT = Prompt((("system", "Explain."), ("user", "weight: first 90%")))
 PRICES = Prices(read=1.0, written=10.0)
@@ -181,7 +181,7 @@ def run(
     """The results, and what the proposer wrote or failed to."""
     settings = Settings(heads=HEADS, budget=24, seed=3, max_tokens=16, limits=limits)
     with Library.open(path, create=True) as library:
-        made = synthesize(tiny("llama"), TEXTS, asked, library, settings)
+        made = tiny_run(asked, TEXTS, library, settings, path.parent / "patterns")
         written = [p for p in library.proposals(made) if p.stage == "language model"]
         return run_results(library, made), written
 

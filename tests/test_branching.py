@@ -1,8 +1,5 @@
 """Branches of one sequence say what each would say alone; a model held to the grammar obeys it."""
 
-import copy
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +10,7 @@ from grammar.rejection import Rejection
 from interpreter.branching import Branching
 from synth.outlines_proposer import OutlinesProposer
 from synth.prompt import Prompt
-from tests.tiny_models import tiny, tokenizer
+from tests.tiny_models import tiny, writer
 
 CHUNKS = [[5, 9, 200, 31, 7], [11, 12, 13, 14, 15, 16, 17], [3, 2, 1]]
 BRANCHES = [[40, 41, 42, 43], [50, 60, 70, 80], [40, 3, 3, 3]]
@@ -74,13 +71,7 @@ def test_a_model_that_is_not_causal() -> None:
 
 @pytest.fixture(scope="module")
 def proposer(tmp_path_factory: pytest.TempPathFactory) -> OutlinesProposer:
-    """A model that knows nothing, so that all sense in what it writes is the grammar's."""
-    folder: Path = tmp_path_factory.mktemp("writer")
-    tiny("llama").model.save_pretrained(folder)
-    ending = copy.deepcopy(tokenizer())
-    ending.add_special_tokens({"eos_token": ending.decode([0])})
-    ending.save_pretrained(folder)
-    return OutlinesProposer(str(folder))
+    return OutlinesProposer(writer(tmp_path_factory.mktemp("writer")))
 
 
 PROMPT = Prompt((("system", "Explain."), ("user", "a"), ("assistant", "first"), ("user", "b")))

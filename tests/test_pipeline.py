@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from interpreter.texts import Texts, load_texts
+from synth.job import Settings
 from synth.library import Library
-from synth.pipeline import Settings, synthesize
 from synth.prompt import Prompt
 from synth.proposers import Draft
 from synth.results import RunResults, run_results
-from tests.tiny_models import tiny
+from tests.runs import tiny_run
 
 pytestmark = pytest.mark.usefixtures("tagger")
 
@@ -54,7 +54,7 @@ class FixedProposer:
 
 def synthesized(path: Path, proposer: FixedProposer) -> RunResults:
     with Library.open(path, create=True) as library:
-        run = synthesize(tiny("llama"), TEXTS, proposer, library, SETTINGS)
+        run = tiny_run(proposer, TEXTS, library, SETTINGS, path.parent / "patterns")
         return run_results(library, run)
 
 
@@ -86,7 +86,7 @@ def test_chosen_programs_beat_or_meet_the_trivial_ones_where_they_were_chosen(
     tmp_path: Path,
 ) -> None:
     with Library.open(tmp_path / "a.sqlite", create=True) as library:
-        run = synthesize(tiny("llama"), TEXTS, FixedProposer(), library, SETTINGS)
+        run = tiny_run(FixedProposer(), TEXTS, library, SETTINGS, tmp_path / "patterns")
         for choice in library.choices():
             trivial = [
                 b.iou

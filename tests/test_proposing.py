@@ -7,11 +7,10 @@ import pytest
 
 from grammar.canonical import content_hash
 from interpreter.capture import Captured, capture
-from interpreter.evaluate import Evaluator
 from interpreter.texts import Texts, load_texts
 from synth.budget import Limits, Spent
+from synth.job import Settings
 from synth.library import Choice, Library, StoredProposal
-from synth.pipeline import Settings
 from synth.prompt import Prompt
 from synth.proposers import Draft, Proposer, make_proposer
 from synth.proposing import Rounds
@@ -48,8 +47,7 @@ def asked(
         key=key, model="tiny", model_revision="0", texts_sha256="0", settings={}
     )
     settings = Settings(heads=HEADS, budget=budget, seed=5, max_tokens=24)
-    evaluator = Evaluator(patterns.facts())
-    Rounds(run, patterns, evaluator, proposer, library, settings).run()
+    Rounds(run, patterns, proposer, library, settings).run()
     return [p for p in library.proposals(run) if p.stage == "language model"]
 
 

@@ -10,9 +10,9 @@ from interpreter.capture import capture
 from interpreter.models import load_model
 from interpreter.texts import Texts, load_texts
 from synth.library import Library
-from synth.ranking import Scorer
 from synth.report_data import report_data
 from synth.report_examples import with_examples
+from synth.scorer import Scorer
 from tests.replacing import model_folder
 from tests.report_samples import full_library
 

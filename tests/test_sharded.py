@@ -2,8 +2,12 @@
 
 import importlib.util
 import os
+import pickle
+import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,18 +16,22 @@ import pytest
 
 from grammar.errors import InputError
 from interpreter.engine import Engine, InProcess, Shard, shards
-from synth import proposing, scoring, sharded
+from synth import refining, scoring, sharded
+from synth.job import Settings
 from synth.library import Library
 from synth.library_records import Record
-from synth.pipeline import Settings, synthesize
-from synth.sharded import Job, synthesize_sharded
+from synth.pipeline import synthesize
+from synth.prompt import EXAMPLES
+from synth.refining import START
+from synth.scorer import Scorer, ShardScores
+from synth.summary import TRIVIAL
+from tests.runs import tiny_job
 from tests.test_pipeline import TEXTS, FixedProposer
 from tests.tiny_models import tiny
 
 pytestmark = pytest.mark.usefixtures("tagger")
 
-HEADS = ((0, 1), (0, 2), (1, 0), (1, 2), (1, 3))
-NAMED = "L0H1-2,L1H0,L1H2-3"
+HEADS = ((0, 1), (1, 0), (1, 3))
 SETTINGS = Settings(heads=HEADS, budget=8, seed=3, max_tokens=24)
 TIMES = ("first_seen", "started", "finished", "seconds")
 
@@ -39,30 +47,44 @@ def content(library: Library) -> list[Record]:
     return [timeless(record) for record in library.records()]
 
 
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharded, "HEADS", 2)
+    monkeypatch.setattr(sharded, "TEXTS", 1)
+
+
+class Elsewhere:
+    """Shares nothing with this process: work and results are sent as bytes."""
+
+    in_process = False
+
+    def map(self, work: Any, parts: Any) -> Iterator[Any]:
+        return (sent(sent(work)(sent(part))) for part in parts)
+
+
+def sent(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
+def found(
+    folder: Path,
+    engine: Engine,
+    proposer: Callable[[], Any] = FixedProposer,
+    library: Library | None = None,
+) -> list[Record]:
+    with library or Library.in_memory("found") as kept:
+        job = tiny_job(proposer, TEXTS, SETTINGS, folder, engine)
+        synthesize(job, TEXTS, kept, engine)
+        return content(kept)
+
+
 @pytest.fixture(scope="module")
-def small_shards() -> Iterator[None]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """What one process finds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(proposing, "HEADS", 2)
         patch.setattr(sharded, "HEADS", 2)
         patch.setattr(sharded, "TEXTS", 1)
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(small_shards: None) -> list[Record]:
-    with Library.in_memory("whole") as library:
-        synthesize(tiny("llama"), TEXTS, FixedProposer(), library, SETTINGS)
-        return content(library)
-
-
-def job(folder: Path, proposer: Callable[[], Any] = FixedProposer) -> Job:
-    return Job(partial(tiny, "llama"), proposer, SETTINGS, folder)
-
-
-def sharded_content(folder: Path, engine: Engine, made: Job | None = None) -> list[Record]:
-    with Library.in_memory("sharded") as library:
-        synthesize_sharded(made or job(folder), NAMED, TEXTS, library, engine)
-        return content(library)
+        return found(tmp_path_factory.mktemp("whole"), InProcess())
 
 
 def test_shards_of_anything() -> None:
@@ -73,27 +95,121 @@ def test_shards_of_anything() -> None:
     ]
 
 
-def test_the_same_library_in_this_process(tmp_path: Path, whole: list[Record]) -> None:
+def test_the_same_library_elsewhere(tmp_path: Path, whole: list[Record]) -> None:
     assert any(record["kind"] == "choice" for record in whole)
-    assert sharded_content(tmp_path, InProcess()) == whole
+    assert found(tmp_path, Elsewhere()) == whole
     assert not [*tmp_path.iterdir()]
 
 
-def test_what_was_captured_before_is_not_captured_again(
+def test_the_same_library_whatever_the_shards_of_texts(
     tmp_path: Path, whole: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stops(InProcess):
-        def map(self, work: Any, parts: Any) -> Any:
-            if parts[0].name.startswith("heads"):
-                raise InputError("cut off")
-            return super().map(work, parts)
+    monkeypatch.setattr(sharded, "TEXTS", 8)
+    once = found(tmp_path, InProcess())
+    assert len(once) == len(whole)
+    for one, other in zip(once, whole, strict=True):
+        assert close(one, other)
 
-    with Library.in_memory("cut off") as library:
-        with pytest.raises(InputError, match="cut off"):
-            synthesize_sharded(job(tmp_path), NAMED, TEXTS, library, Stops())
-        monkeypatch.setattr(sharded, "captured", None)
-        synthesize_sharded(job(tmp_path), NAMED, TEXTS, library, InProcess())
-        assert content(library) == whole
+
+def close(one: Any, other: Any) -> bool:
+    """Equal but for the rounding of sums."""
+    if isinstance(one, float):
+        return bool(one == pytest.approx(other, abs=2e-6))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return bool(one == other)
+
+
+class Stops(InProcess):
+    """Ends where the named kind of work begins, after some shards of it."""
+
+    def __init__(self, what: str, after: int) -> None:
+        self._what, self._after = what, after
+
+    def map(self, work: Any, parts: Any) -> Iterator[Any]:
+        for number, part in enumerate(parts):
+            if number == self._after and part.name.startswith(self._what):
+                raise InputError("cut off")
+            yield work(part)
+
+
+@pytest.mark.parametrize("engine", [InProcess, Elsewhere])
+def test_a_run_that_was_cut_off_captures_nothing_again(
+    tmp_path: Path, whole: list[Record], engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library.open(tmp_path / "a.sqlite", create=True)
+    with pytest.raises(InputError, match="cut off"):
+        found(tmp_path, Stops("train texts", 2), library=library)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert len(kept) == 2
+    with pytest.raises(InputError, match="cut off"):
+        found(tmp_path, Stops("heads", 0), library=Library.open(tmp_path / "a.sqlite"))
+    assert (
+        kept.items() <= {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}.items()
+    )
+    monkeypatch.setattr(sharded, "captured", None)
+    assert found(tmp_path, engine(), library=Library.open(tmp_path / "a.sqlite")) == whole
+    assert not [*tmp_path.rglob("*.safetensors")]
+
+
+def test_finished_heads_are_not_refined_again(
+    tmp_path: Path, whole: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneMore(refining.Refiner):
+        left = 1
+
+        def refined(self, best: Any, target: Any) -> Any:
+            if OneMore.left == 0:
+                raise InputError("cut off")
+            OneMore.left -= 1
+            return super().refined(best, target)
+
+    refining.known_refiner.cache_clear()
+    monkeypatch.setattr(refining, "Refiner", OneMore)
+    with pytest.raises(InputError, match="cut off"):
+        found(tmp_path, InProcess(), library=Library.open(tmp_path / "a.sqlite", create=True))
+    OneMore.left = len(HEADS) - 1
+    assert found(tmp_path, InProcess(), library=Library.open(tmp_path / "a.sqlite")) == whole
+    assert OneMore.left == 0
+    refining.known_refiner.cache_clear()
+
+
+def test_every_program_is_evaluated_once_on_each_select_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[tuple[str, str]] = Counter()
+
+    def counted(self: Scorer, texts: Sequence[str]) -> Any:
+        asked.update((str(self.patterns.tokens), text) for text in texts)
+        return ious(self, texts)
+
+    ious = Scorer.ious
+    monkeypatch.setattr(Scorer, "ious", counted)
+    records = found(tmp_path, InProcess())
+    written = {r["text"] for r in records if r["kind"] == "program"} - {*TRIVIAL, *EXAMPLES, START}
+    assert {n for (_, text), n in asked.items() if text in written} == {1}
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    with file_sizes_under(10_000), pytest.raises(InputError, match=r"cannot be written.*make room"):
+        found(tmp_path, InProcess())
+    assert not [*tmp_path.rglob("*.safetensors")]
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be made"):
+        found(tmp_path / "file", InProcess())
+
+
+@contextmanager
+def file_sizes_under(count: int) -> Iterator[None]:
+    """No file can grow past so many bytes meanwhile."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 needs_ray = pytest.mark.skipif(
@@ -118,7 +234,7 @@ def ray_engine() -> Iterator[Engine]:
 def test_the_same_library_on_a_cluster(
     tmp_path: Path, whole: list[Record], ray_engine: Engine
 ) -> None:
-    assert sharded_content(tmp_path, ray_engine) == whole
+    assert found(tmp_path, ray_engine) == whole
 
 
 class Killed(FixedProposer):
@@ -140,8 +256,7 @@ class Killed(FixedProposer):
 def test_nothing_is_lost_with_a_worker(
     tmp_path: Path, whole: list[Record], ray_engine: Engine
 ) -> None:
-    made = job(tmp_path / "patterns", partial(Killed, tmp_path))
-    assert sharded_content(tmp_path, ray_engine, made) == whole
+    assert found(tmp_path / "patterns", ray_engine, partial(Killed, tmp_path)) == whole
     assert (tmp_path / "killed").exists()
 
 
@@ -168,5 +283,5 @@ def test_the_same_scores_on_a_cluster(ray_engine: Engine) -> None:
     assert [*ray_engine.map(work, parts)] == [*InProcess().map(work, parts)]
 
 
-def scored_tiny(chosen: Any, shard: Shard[str]) -> scoring.ShardScores:
+def scored_tiny(chosen: Any, shard: Shard[str]) -> ShardScores:
     return scoring.score_shard(partial(tiny, "llama"), chosen, 24, shard)

@@ -1,17 +1,22 @@
 """The experiments on speed and size, small: their records belong together and can be shown."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import cluster, growth, large_run, pruning, streaming
+from experiments import bench_command, cluster, growth, large_run, pruning, streaming
 from experiments.results import read
+from experiments.sources import long_texts
+from grammar.errors import InputError
+from grammar.printer import to_text
 from interpreter.capture import Captured, captured
 from interpreter.stored_patterns import read_patterns
 from interpreter.texts import Texts, load_texts
-from tests.tiny_models import HEADS, LAYERS, tiny
+from synth.scorer import Scorer
+from tests.tiny_models import HEADS, LAYERS, tiny, tokenizer
 
 BENCH = {
     "sizes": {"tokens": 96},
@@ -64,15 +69,57 @@ def patterns() -> Captured:
 
 
 def test_what_streams_is_what_is_scored_in_memory(tmp_path: Path, tagger) -> None:
-    texts = streaming.long_texts("stories", 10, 24)
-    found = streaming.streamed(tiny("llama"), texts, 24, 6, tmp_path)
-    assert (found["documents"], found["heads"], found["tokens"]) == (10, LAYERS * HEADS, 24)
-    files = sorted(tmp_path.glob("*.safetensors"))
-    assert len(files) == 2
-    assert found["bytes"] == sum(path.stat().st_size for path in files)
+    texts = long_texts(tiny("llama"), "stories", 20, 24)
+    found = streaming.streamed(tiny("llama"), texts, 24, 6, tmp_path, keep=True)
+    assert (found["documents"], found["heads"], found["tokens"]) == (20, LAYERS * HEADS, 24)
+    files = sorted(tmp_path.glob("attention*"))
+    assert len(files) == 3
+    assert found["bytes"] == found["bytes_at_once"] == sum(path.stat().st_size for path in files)
     whole = captured(tiny("llama"), texts, read_patterns(files[0]).heads, 24)
     parts = [read_patterns(path).attention for path in files]
     torch.testing.assert_close(torch.cat(parts), whole.attention)
+    tokens = whole.tokens[:8]
+    programs = [to_text(program) for program in bench_command.library_programs(6, tokens)]
+    ious = torch.stack([of_one.mean(0) for of_one in Scorer(whole).ious(programs)])
+    assert found["best_mean_iou"] == pytest.approx(float(ious.amax(0).mean()), abs=1e-6)
+    assert [point["texts"] for point in found["memory"]] == [8, 20]
+    assert found["loaded_mb"] <= found["memory"][0]["peak_mb"] <= found["memory"][1]["peak_mb"]
+
+
+def test_a_stream_that_was_cut_off_goes_on(tmp_path: Path, tagger, monkeypatch) -> None:
+    texts = long_texts(tiny("llama"), "stories", 20, 24)
+    whole = streaming.streamed(tiny("llama"), texts, 24, 6, tmp_path / "whole", keep=False)
+    assert whole["bytes_at_once"] < whole["bytes"]
+    assert not [*(tmp_path / "whole").glob("attention*")]
+    asked = []
+
+    def stops(loaded: Any, some: Texts, heads: Any, tokens: int) -> Captured:
+        asked.append(some.name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return captured(loaded, some, heads, tokens)
+
+    monkeypatch.setattr(streaming, "captured", stops)
+    with pytest.raises(KeyboardInterrupt):
+        streaming.streamed(tiny("llama"), texts, 24, 6, tmp_path / "cut", keep=False)
+    found = streaming.streamed(tiny("llama"), texts, 24, 6, tmp_path / "cut", keep=False)
+    assert asked == ["texts 1-8", "texts 9-16", "texts 17-20", "texts 17-20"]
+    assert found["best_mean_iou"] == whole["best_mean_iou"]
+
+
+def test_memory_is_told_by_parts_of_the_shards() -> None:
+    peaks = [5, 7, 6, 7, 9, 9, 8, 8, 9, 9, 9, 9, 9, 9, 9, 10]
+    measured = [{"lengths": [24] * 8, "peak_mb": peak} for peak in peaks]
+    points = [(point["texts"], point["peak_mb"]) for point in streaming.memory(measured)]
+    assert points == [(16, 7), (32, 7), (64, 9), (128, 10)]
+
+
+def test_long_texts_are_long_and_differ() -> None:
+    texts = long_texts(tiny("llama"), "code", 300, 64)
+    assert len(set(texts.documents)) == 300
+    assert all(len(ids) >= 64 for ids in tokenizer()(list(texts.documents))["input_ids"])
+    with pytest.raises(InputError, match=r"stories gives \d+ texts of 64 tokens, not 9999"):
+        long_texts(tiny("llama"), "stories", 9999, 64)
 
 
 def test_bounds_leave_out_no_best_program(tagger) -> None:

@@ -1,6 +1,8 @@
 """Tiny random transformers of several families, with a byte-level tokenizer of their own."""
 
+import copy
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,3 +82,12 @@ def tiny(family: str) -> LoadedModel:
         causal=family != "bert",
         max_tokens=CONTEXT,
     )
+
+
+def writer(folder: Path) -> str:
+    """A folder with a model that knows nothing: all sense in what it writes is the grammar's."""
+    tiny("llama").model.save_pretrained(folder)
+    ending = copy.deepcopy(tokenizer())
+    ending.add_special_tokens({"eos_token": ending.decode([0])})
+    ending.save_pretrained(folder)
+    return str(folder)
