@@ -34,7 +34,7 @@ from interpreter.models import LoadedModel, load_model
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
-from synth.ranking import Scorer
+from synth.scorer import Scorer
 from synth.vocabulary import plain_classes, selections, term
 
 CLAIM = (
