@@ -112,8 +112,8 @@ def written(setting: Setting, proposer: Proposer) -> dict[Head, Written]:
     run = setting.run_of(proposer.name)
     evaluator = Evaluator(setting.patterns["train"].facts())
     found: dict[Head, Written] = {}
-    lacking, budget = settings.heads, settings.budget
-    while lacking and budget <= MOST_ANSWERS * settings.budget:
+    lacking = settings.heads
+    for budget in range(settings.budget, MOST_ANSWERS * settings.budget + BATCH, BATCH):
         asked = replace(settings, heads=lacking, budget=budget)
         propose(run, setting.patterns["train"], evaluator, proposer, library, asked)
         before = dict(found)
@@ -125,7 +125,8 @@ def written(setting: Setting, proposer: Proposer) -> dict[Head, Written]:
             for head in lacking
             if len(found[head].programs) < settings.budget and found[head] != before.get(head)
         )
-        budget += BATCH
+        if not lacking:
+            break
     return found
 
 
@@ -176,10 +177,9 @@ def best_of_first(
     The choice of the last count, and of each count the IoU on test documents, [count, text].
     """
     programs = [*TRIVIAL, *texts]
-    select, test = (setting.ious(part, head, programs) for part in ("select", "test"))
-    means = select.mean(-1)
-    chosen = [int(means[: len(TRIVIAL) + count].argmax()) for count in counts]
-    return programs[chosen[-1]], test[chosen]
+    select = setting.ious("select", head, programs).mean(-1)
+    chosen = [programs[int(select[: len(TRIVIAL) + count].argmax())] for count in counts]
+    return chosen[-1], setting.ious("test", head, chosen)
 
 
 @dataclass(frozen=True)
