@@ -47,8 +47,8 @@ from synth.refining import GROWING_TEXTS, vocabulary_grower, vocabulary_reshaper
 from synth.summary import TRIVIAL
 
 CLAIM = (
-    "At an equal number of evaluated programs, a language model proposes programs that predict "
-    "heads better than programs drawn from the grammar do, and better ones remain after refinement."
+    "At an equal number of evaluated programs, those of a language model predict heads better than "
+    "those that are drawn from the grammar."
 )
 MOST_ANSWERS = 2
 """Answers that are asked for at most, for each program that is to be evaluated."""
