@@ -8,9 +8,10 @@ import torch
 from click.testing import CliRunner
 
 from experiments import arms, proposers_compared
-from experiments.proposers_compared import Written, compared, curve_counts
+from experiments.proposers_compared import compared, curve_counts
 from experiments.render import CLAIMS
 from experiments.results import read
+from experiments.written import Written
 from synth.library import StoredProposal
 from synth.prompt import EXAMPLES, Prompt
 from synth.proposers import Draft, Proposer, make_proposer
