@@ -15,8 +15,8 @@ HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation
 
-.PHONY: demo libraries experiments experiments-quick $(CLAIMS) safety_and_speed speed \
-	test fuzz vllm lint format clean
+.PHONY: demo libraries experiments experiments-quick $(CLAIMS) proposers_compared safety_and_speed \
+	speed test fuzz vllm lint format clean
 
 demo: .venv/installed
 	mkdir -p demo
@@ -63,6 +63,14 @@ OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
 travel: MORE = $(addprefix --texts ,$(OTHERS))
 ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
 ablation: MORE = --texts code
+
+# Who proposes, compared: long, and it goes on where it was cut off.  PROPOSERS are language models;
+# small by SIZE="--every 90 --evaluations 4 --limit 12 --output demo/quick".
+PROPOSERS = outlines:smollm2-135m
+
+proposers_compared: .venv/installed-plots
+	$(BIN)/python -m experiments.$@ --texts $(TEXTS) --refine 4 \
+		$(addprefix --proposer ,$(PROPOSERS)) $(SIZE)
 
 # It measures time: nothing else should run meanwhile.
 safety_and_speed: .venv/installed

@@ -24,6 +24,7 @@ from experiments import (
     growth,
     head_damage,
     large_run,
+    proposers_compared,
     pruning,
     question_answering,
     replacement_curve,
@@ -57,6 +58,7 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "streaming": streaming.BLOCKS,
     "cluster": cluster.BLOCKS,
     "large_run": large_run.BLOCKS,
+    "proposers_compared": proposers_compared.BLOCKS,
     "pruning": pruning.BLOCKS,
     "sameness": sameness.BLOCKS,
 }

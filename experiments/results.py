@@ -31,7 +31,7 @@ PACKAGES = ("torch", "transformers", "spacy", "numpy", "headscript")
 DIGITS = 5
 """After the point: finer differences are rounding."""
 
-PRIVATE = ("output",)
+PRIVATE = ("output", "kept")
 """Options that say where results go, which change no number."""
 
 

@@ -170,12 +170,23 @@ def _seed(seed: int, layer: int, head: int, batch: int) -> int:
     return ((seed * 1_000 + layer) * 1_000 + head) * 1_000 + batch
 
 
+def _up_to_last_part(cut_off: str) -> str | Rejection:
+    """The canonical program that an answer is when what follows its last whole part is lost."""
+    kept = cut_off
+    while " + " in kept:
+        kept = kept.rpartition(" + ")[0]
+        text = canonical_text(kept)
+        if not isinstance(text, Rejection):
+            return text
+    return located("incomplete", "cut off at the length limit", cut_off, len(cut_off))
+
+
 def _proposal(draft: Draft, proposer: str, prompt_sha256: str, seed: int) -> Proposal:
     text = canonical_text(draft.text)
     if draft.failure:
         text = Rejection("failed", printable(draft.failure), 1, 1)
     elif not draft.finished:
-        text = located("incomplete", "cut off at the length limit", draft.text, len(draft.text))
+        text = _up_to_last_part(draft.text)
     rejected = text if isinstance(text, Rejection) else None
     return Proposal(
         raw=draft.text,
