@@ -141,8 +141,7 @@ class PromptWriter:
     ) -> Prompt:
         """The prompt about a head with attention [text, query, key]; the nearest example last.
 
-        With `feedback` it goes on with the best program that is known, of all attempts and
-        examples, and with what is wrong with it.
+        With `feedback` it goes on with the best attempt, and with what is wrong with it.
         """
         examples = self._own | self._others
         near = {t: float(iou(pattern, e.pattern).mean()) for t, e in examples.items()}
@@ -155,7 +154,7 @@ class PromptWriter:
         known = [Attempt(text, score) for text, score in near.items() if text not in written]
         tried = sorted([*attempts, *known], key=lambda a: (-a.iou, a.text))
         if feedback:
-            best = tried[0]
+            best = max(attempts, key=lambda attempt: attempt.iou)
             predicted = Evaluator(self._facts).matrices(parse_or_raise(best.text))
             told = feedback_text(self._summarizer, self._tokens, pattern, predicted)
             turns += [("assistant", best.text), ("user", told)]

@@ -63,8 +63,7 @@ def test_the_prompt_is_the_golden_one(tagger) -> None:
     *examples, told, best, feedback = prompt.messages
     # An example from the library, which is nearer than all others, stands last.
     assert examples[-1] == ("assistant", "9 near(after(same_token), 16) + 1 back(1)")
-    # What is wrong is told of the best program that is known, whoever wrote it.
-    assert best == examples[-1]
+    assert best == ("assistant", "8 first + 2 recent(comma)")
     assert "after(same_token) 100%" in told[1]
     assert "too much" in feedback[1]
     assert prompt.tried[0].text == "9 near(after(same_token), 16) + 1 back(1)"
