@@ -37,8 +37,8 @@ from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import load_texts
 from synth.fitting import Fitter
 from synth.growing import STEPS
+from synth.job import Settings
 from synth.library import Library, Run
-from synth.pipeline import Settings
 from synth.proposers import Proposer
 from synth.refining import GROWING_TEXTS, vocabulary_grower, vocabulary_reshaper
 from synth.summary import TRIVIAL
@@ -120,8 +120,8 @@ def refined(setting: Setting, outcomes: Mapping[str, Outcome], count: int) -> di
     train = setting.patterns["train"]
     growing = train.first(GROWING_TEXTS)
     fitter, quick = Fitter(Evaluator(train.facts())), Fitter(Evaluator(growing.facts()))
-    grower = vocabulary_grower(quick, growing, [])
-    reshaper = vocabulary_reshaper(quick, growing)
+    grower = vocabulary_grower(quick, growing.tokens, [])
+    reshaper = vocabulary_reshaper(quick, growing.tokens)
 
     def refine(text: str, head: Head) -> list[Node]:
         target = growing.head(head)

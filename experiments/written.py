@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
 from interpreter.scores import iou
 from interpreter.texts import Texts
+from synth.job import Job, Makers, Settings
 from synth.library import Library, Proposal, Run, StoredProposal
-from synth.pipeline import Settings, propose, start_run
+from synth.pipeline import start_run
 from synth.prompt import EXAMPLES
 from synth.proposers import Proposer
-from synth.proposing import BATCH, STAGE
+from synth.proposing import BATCH, STAGE, Rounds
 from synth.summary import TRIVIAL
 
 MOST_ANSWERS = 2
@@ -40,7 +42,9 @@ class Setting:
 
     def run_of(self, proposer: str) -> Run:
         """Where in the library that proposer's programs are kept."""
-        return start_run(self.loaded.shape, self.texts, proposer, self.library, self.settings)
+        makers = Makers.named(self.loaded.name, proposer)
+        job = Job(makers, self.loaded.shape, proposer, self.settings, Path())
+        return start_run(job, self.texts, self.library)
 
     def ious(self, part: str, head: Head, texts: Sequence[str]) -> Tensor:
         """[program, text] on the documents of one part."""
@@ -83,12 +87,11 @@ def written(setting: Setting, proposer: Proposer) -> dict[Head, Written]:
     """Of each head what this proposer wrote; it is asked again where too little of it was new."""
     settings, library = setting.settings, setting.library
     run = setting.run_of(proposer.name)
-    evaluator = Evaluator(setting.patterns["train"].facts())
     found: dict[Head, Written] = {}
     lacking = settings.heads
     for budget in range(settings.budget, MOST_ANSWERS * settings.budget + BATCH, BATCH):
         asked = replace(settings, heads=lacking, budget=budget)
-        propose(run, setting.patterns["train"], evaluator, proposer, library, asked)
+        Rounds(run, setting.patterns["train"], proposer, library, asked).run()
         before = dict(found)
         for head in lacking:
             answers = library.proposals(run, *head, STAGE)
