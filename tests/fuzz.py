@@ -1,9 +1,10 @@
 """Attacks the parser, the evaluators and the library at length, and records what was tried.
 
-    python -m tests.fuzz_coverage --count 1000000    the parser, guided by coverage (atheris)
-    python -m tests.fuzz texts --count 1000000       the parser, on mutated programs
-    python -m tests.fuzz programs --count 1000000    both evaluators, on random programs
-    python -m tests.fuzz library --count 100000      the library, on mutated files
+    python -m tests.fuzz texts --count 1000000             the parser, on mutated programs
+    python -m tests.fuzz programs --count 1000000          both evaluators, on random programs
+    python -m tests.fuzz library --count 100000            the library, on mutated files
+    python -m tests.fuzz_coverage parser --count 1000000   the parser, guided by coverage (atheris)
+    python -m tests.fuzz_coverage library --count 100000   the import of exports, likewise
 
 Each run writes its counts into `docs/fuzzing.json`; `make fuzz` does all.
 """

@@ -32,12 +32,16 @@ class Target:
         self.before = self.path.read_bytes()
 
     def attack(self, rng: Random, tried: Counter[str]) -> None:
-        """One mutated library: it is added, or an InputError leaves the target as it was."""
-        tried["executions"] += 1
+        """Merges one mutated library."""
         if rng.random() < 0.5:
-            source, content = self.folder / "m.jsonl", mutated_lines(rng, self.exported)
+            self.merge("m.jsonl", mutated_lines(rng, self.exported), tried)
         else:
-            source, content = self.folder / "m.sqlite", mutated_bytes(rng, self.stored, (b"",))
+            self.merge("m.sqlite", mutated_bytes(rng, self.stored, (b"",)), tried)
+
+    def merge(self, name: str, content: bytes, tried: Counter[str]) -> None:
+        """A file of this content is added, or an InputError leaves the target as it was."""
+        tried["executions"] += 1
+        source = self.folder / name
         for leftover in self.folder.glob("m.*"):
             leftover.unlink()
         source.write_bytes(content)
