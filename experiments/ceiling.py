@@ -131,6 +131,15 @@ class Weights:
         parts = (torch.zeros(heads, kinds + 1, count), torch.zeros(heads, kinds + 1, count))
         return cls(*(p.requires_grad_(True) for p in (*parts, torch.zeros(heads, kinds))))
 
+    def copy(self) -> "Weights":
+        """The same numbers, to be fitted further."""
+        tensors = (self.mixture, self.logits, self.gate)
+        return Weights(*(p.detach().clone().requires_grad_(True) for p in tensors))
+
+    def only(self, kept: Tensor) -> "Weights":
+        """Those of the features that are kept, [feature] bool; the others count for nothing."""
+        return Weights(self.mixture + kept.log(), self.logits * kept, self.gate)
+
 
 def predicted_iou(weights: Weights, packed: Packed, target: Tensor) -> Tensor:
     """[head, text]: IoU of the gated sum with the target [head, pair]."""
@@ -154,9 +163,23 @@ def predicted_iou(weights: Weights, packed: Packed, target: Tensor) -> Tensor:
     return overlap / (2 * packed.rows - overlap)
 
 
-def fit(packs: Sequence[Packed], heads: slice, penalty: float, epochs: int) -> Weights:
-    """Weights of some heads, fitted to mean IoU by Adam, a pack at a time in random order."""
-    weights = Weights.even(len(packs[0].target[heads]), len(packs[0].raw))
+def fit(
+    packs: Sequence[Packed],
+    heads: slice,
+    penalty: float,
+    epochs: int,
+    begun: Weights | None = None,
+    kept: Tensor | None = None,
+) -> Weights:
+    """Weights of some heads, fitted to mean IoU by Adam, a pack at a time in random order.
+
+    From `begun` on where it is given, and with the features alone that are `kept`, [feature] bool.
+    """
+    kept = torch.ones(len(packs[0].raw), dtype=torch.bool) if kept is None else kept
+    even = Weights.even(len(packs[0].target[heads]), len(packs[0].raw))
+    weights = even if begun is None else begun.copy()
+    # What is nearly fitted would be thrown far by the first steps of Adam, which are all as large.
+    rate = LEARNING_RATE if begun is None else LEARNING_RATE / 4
     optimizer = torch.optim.Adam([weights.mixture, weights.logits, weights.gate])
     order = torch.Generator().manual_seed(0)
     steps = epochs * len(packs)
@@ -165,13 +188,14 @@ def fit(packs: Sequence[Packed], heads: slice, penalty: float, epochs: int) -> W
             turns = torch.randperm(len(packs), generator=order).tolist()
         packed = packs[turns[step % len(packs)]]
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * (1 - step / steps)
+            group["lr"] = rate * (1 - step / steps)
         optimizer.zero_grad()
-        loss = (1 - predicted_iou(weights, packed, packed.target[heads]).mean(1)).sum()
+        used = weights.only(kept)
+        loss = (1 - predicted_iou(used, packed, packed.target[heads]).mean(1)).sum()
         size = weights.logits.square().sum() + 0.1 * weights.mixture.square().sum()
         (loss + penalty * size).backward()
         optimizer.step()
-    return weights
+    return weights.only(kept)
 
 
 @dataclass(frozen=True)
