@@ -52,6 +52,9 @@ def failures(path: str | Path) -> Iterator[None]:
         if code & 0xFF not in FAILURES:
             raise
         raise InputError(f"{path} {FAILURES[code & 0xFF]} ({str(cause)!r:.200})") from error
+    except UnicodeDecodeError as error:
+        # The driver cannot tell what SQLite says where that quotes a schema that is not UTF-8.
+        raise InputError(f"{path} {FAILURES[sqlite3.SQLITE_CORRUPT]}") from error
 
 
 def check_file(path: Path) -> None:
