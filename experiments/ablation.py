@@ -9,7 +9,6 @@ interval over those.  More than one kind of text says what each needs: there are
 stories.  Beside it stands how many of the stored programs use the primitive.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,12 +108,12 @@ def primitives_block(records: Sequence[dict[str, Any]]) -> str:
                     for row in source["primitives"]
                 }
             )
-    most = Counter[str]()
+    most: dict[str, float] = {}
     for record in records:
         for source in record["results"]["sources"]:
             for row in source["primitives"]:
-                most[row["primitive"]] = max(most[row["primitive"]], row["loss"])
-    names = sorted({*NAMES}, key=lambda name: (-most[name], name))
+                most[row["primitive"]] = max(most.get(row["primitive"], -1.0), row["loss"])
+    names = sorted(NAMES, key=lambda name: (-most.get(name, -1.0), name))
     return table(titles, [[f"`{n}`", *(c.get(n, "–") for c in columns)] for n in names])
 
 

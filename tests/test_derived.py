@@ -21,7 +21,7 @@ def test_the_language_reference_is_fresh() -> None:
 
 
 def test_programs_in_the_reference_are_programs() -> None:
-    page = PATH.read_text(encoding="utf-8").split("## One space")[0]
+    page = PATH.read_text(encoding="utf-8").split("## One text for each meaning")[0]
     shown = [
         line.split("`")[1]
         for line in page.splitlines()
