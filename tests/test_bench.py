@@ -24,7 +24,7 @@ def test_measures(tagger) -> None:
     assert speed["evaluate_speedup"] > 1
     rates = scoring(programs[:2], tokens)
     assert rates["scores_per_second"] > 0
-    assert 0 < rates["scoring_share_of_limit"] < 2
+    assert rates["scoring_share_of_limit"] > 0
 
 
 def test_the_command_measures_what_it_says(
