@@ -1,5 +1,6 @@
 """Every claim runs on a small model, writes its record, and its blocks can be drawn from it."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from subprocess import run
@@ -183,11 +184,18 @@ def test_safety_and_speed(tmp_path: Path, monkeypatch) -> None:
     cost = {"program": "first", "tokens": 64, "seconds": 0.25, "peak_memory_mb": 7, "cost": 9}
     monkeypatch.setattr(safety_and_speed, "measure", lambda quick: bench)
     monkeypatch.setattr(safety_and_speed, "measured_alone", lambda text, tokens: cost)
+    run = {"what": "random programs under both evaluators", "seconds": 1, "findings": []}
+    counts = tmp_path / "fuzzing.json"
+    counts.write_text(
+        json.dumps({"1": run | {"evaluations": 1_000}, "2": run | {"evaluations": 200}})
+    )
+    found = safety_and_speed.fuzzing(counts)
+    monkeypatch.setattr(safety_and_speed, "fuzzing", lambda: found)
     words = ["--quick", "--tokens", "64", "--output", str(tmp_path)]
     CliRunner().invoke(safety_and_speed.main, words, catch_exceptions=False)
     records = read("safety_and_speed", tmp_path)
     safety = safety_and_speed.safety_block(records)
-    assert "random programs under both evaluators | 368,896 | 0" in safety
+    assert "random programs under both evaluators | 1,200 | 0" in safety
     assert "64 tokens: 0.2 s, and 7 MB" in safety
     assert "1,234.5" in safety_and_speed.speed_block(records)
 
