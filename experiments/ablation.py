@@ -19,22 +19,21 @@ from torch import Tensor
 
 from experiments.ceiling import (
     PENALTIES,
-    TEXTS_AT_ONCE,
     Packed,
     Weights,
+    captured_in_parts,
     features,
     fit,
     pack,
     predicted_iou,
 )
 from experiments.results import about_texts, write
-from experiments.sources import chunks, source_texts
+from experiments.sources import source_texts
 from experiments.subject import Programs, load_programs, model_options, sampled, shipped
 from experiments.tables import table, with_interval
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
 from grammar.tree import Node
-from interpreter.capture import Captured, captured
 from interpreter.models import load_model
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
@@ -141,15 +140,12 @@ def main(
     programs = load_programs(place, loaded, max_tokens)
     heads = sampled(programs.own, every)
 
-    def patterns(part: Texts) -> list[Captured]:
-        with progress_bar() as bar:
-            some = bar.track(chunks(part, TEXTS_AT_ONCE), description=f"Attention on {part.name}")
-            return [captured(loaded, few, heads, max_tokens) for few in some]
-
     found, about = [], []
     for source in map(source_texts, texts):
         split = Texts(source.name, source.documents[:limit]).split()
-        train, test = (patterns(split[part]) for part in ("train", "test"))
+        train, test = (
+            captured_in_parts(loaded, split[part], heads, max_tokens) for part in ("train", "test")
+        )
         tokens = {
             "train": [t for p in train for t in p.tokens],
             "test": [t for p in test for t in p.tokens],

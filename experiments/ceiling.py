@@ -231,12 +231,19 @@ class Source:
             return [pack(p, terms) for p in bar.track(self.patterns, description=what)]
 
 
+def captured_in_parts(
+    loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int
+) -> list[Captured]:
+    """What the heads do on the texts, so many at a time as a step is fitted on."""
+    with progress_bar() as bar:
+        some = bar.track(chunks(texts, TEXTS_AT_ONCE), description=f"Attention on {texts.name}")
+        return [captured(loaded, part, heads, max_tokens) for part in some]
+
+
 def read_source(
     loaded: LoadedModel, texts: Texts, heads: Sequence[Head], programs: Programs, max_tokens: int
 ) -> Source:
-    with progress_bar() as bar:
-        some = bar.track(chunks(texts, TEXTS_AT_ONCE), description=f"Attention on {texts.name}")
-        patterns = [captured(loaded, part, heads, max_tokens) for part in some]
+    patterns = captured_in_parts(loaded, texts, heads, max_tokens)
     own = [ious_of_chosen(Scorer(part), programs.own)[0] for part in patterns]
     return Source(texts, patterns, torch.cat(own, 1))
 

@@ -19,7 +19,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts
 from synth.fitting import Fitter
 from synth.library_view import terms
-from synth.structure import mixture_of, uses
+from synth.structure import mixture_of
 
 MAX_TERMS = 12
 """Weighted selections and logits of one program: what a person still reads."""
@@ -60,11 +60,6 @@ class Pool:
                 values[:, k] = value(evaluator, node).reshape(texts * n, n)
         return cls(nodes, values)
 
-    def without(self, primitive: str) -> "Pool":
-        """Those that do not use a primitive anywhere."""
-        kept = [k for k, node in enumerate(self.nodes) if not uses(node, primitive)]
-        return Pool([self.nodes[k] for k in kept], self.values[:, kept])
-
     def products(self, keys: Tensor) -> Tensor:
         """[text * query, selection]: each selection's sum over the keys, weighed by `keys`."""
         return torch.bmm(self.values, keys.flatten(0, 1)[:, :, None])[:, :, 0]
@@ -97,12 +92,6 @@ class Grower:
         facts = fitter.evaluator.facts
         parts = Pool.of(selections, facts, Evaluator.shares)
         return cls(fitter, parts, Pool.of(logits, facts, Evaluator.weights), guards)
-
-    def without(self, primitive: str) -> "Grower":
-        """A grower that lacks one primitive."""
-        guards = [guard for guard, _ in self._guards if not uses(guard, primitive)]
-        parts, logits = (pool.without(primitive) for pool in (self._parts, self._logits))
-        return Grower(self._fitter, parts, logits, guards)
 
     def grow(self, program: Node, target: Tensor) -> list[Node]:
         """The programs after each round, the given one left out; each has a step more.

@@ -20,7 +20,7 @@ from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts, on_first
 from synth.fitting import Fitter
-from synth.structure import mixture_of, uses
+from synth.structure import mixture_of
 from synth.vocabulary import is_selection
 
 WORTH = 0.0007
@@ -78,21 +78,14 @@ class Reshaper:
         ranking: Facts,
         predicates: list[Node],
         guards: list[Node],
-        lacking: str | None = None,
     ) -> None:
         """`predicates` are what may be joined to a predicate, `guards` what may be asked of the
-        query; `ranking` are the facts of the first of the fitter's texts; no change brings in the
-        primitive `lacking`.
+        query; `ranking` are the facts of the first of the fitter's texts.
         """
         self._fitter = fitter
         self._facts = ranking
         self._predicates = predicates
         self._guards = guards
-        self._lacking = lacking
-
-    def without(self, primitive: str) -> "Reshaper":
-        """A reshaper that lacks one primitive, or `query`."""
-        return Reshaper(self._fitter, self._facts, self._predicates, self._guards, primitive)
 
     def reshape(self, program: Node, target: Tensor) -> list[Node]:
         """The programs after each step, the given one left out, on `target` [text, query, key]."""
@@ -103,7 +96,7 @@ class Reshaper:
         while len(steps) < MOST_STEPS:
             ranked = self._ranked(program, few, shortlist)
             programs = (change.program for change in ranked)
-            changed = _valid((p for p in programs if not uses(p, self._lacking)), FITTED)
+            changed = _valid(programs, FITTED)
             fitted = [self._fitter.fit_constants(p, target, STEPS) for p in changed]
             scored = [(self._fitter.score(p, target), p) for p in fitted]
             score, reshaped = max(scored, key=lambda found: found[0], default=(best, program))

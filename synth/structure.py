@@ -23,6 +23,6 @@ def mixture_of(rule: Node) -> Node:
     return rule.children[-1] if rule.op == "when" else rule
 
 
-def uses(node: Node, primitive: str | None) -> bool:
+def uses(node: Node, primitive: str) -> bool:
     """Whether the primitive stands anywhere in the node."""
     return any(part.op == primitive for part in node.walk())

@@ -165,9 +165,3 @@ def test_reshaping_finds_what_a_term_should_say(
 def test_what_needs_no_change_is_left(reshaper: Reshaper, evaluator: Evaluator) -> None:
     whole = program("60 first + 40 noun and same_sentence")
     assert reshaper.reshape(whole, evaluator.matrices(whole)) == []
-
-
-def test_a_reshaper_can_lack_a_primitive(reshaper: Reshaper, evaluator: Evaluator) -> None:
-    target = evaluator.matrices(program("60 self + 40 near(noun and query(verb), 2)"))
-    steps = reshaper.without("query").reshape(program("60 self + 40 near(noun, 2)"), target)
-    assert not any("query" in to_text(p) for p in steps)
