@@ -11,7 +11,7 @@ that none reaches more.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ KINDS = (
 WORDS = 64
 """The most frequent words of the train documents."""
 WAYS_OF_WORDS = ("{p}", "first({p})", "near({p}, 8)", "near({p}, 32)", "first(query({p}))")
+WAYS_OF_LEMMAS = ("{p}", "first({p})")
 
 PENALTIES = (1e-4, 3e-4)
 TEXTS_AT_ONCE = 10
@@ -58,12 +59,26 @@ LEARNING_RATE = 0.15
 
 
 def features(tokens: Sequence[Sequence[Token]], *, causal: bool) -> list[Node]:
-    """Selections over every primitive, the frequent words, and the sink by kind of query."""
-    counts = Counter(t.word for document in tokens for t in document if t.word.isalpha())
-    words = sorted(counts, key=lambda word: (-counts[word], word))[:WORDS]
-    texts = [way.format(p=f'word("{word}")') for word in words for way in WAYS_OF_WORDS]
-    texts += [f"first(query({node.op}))" for node in plain_classes()]
+    """Selections and fades over every primitive, frequent words, and the sink by kind of query."""
+    seen = [t for document in tokens for t in document if t.word.isalpha()]
+    texts = [
+        way.format(p=f'{kind}("{word}")')
+        for kind, found, ways in (
+            ("word", (t.word for t in seen), WAYS_OF_WORDS),
+            ("lemma", (t.lemma for t in seen), WAYS_OF_LEMMAS),
+        )
+        for word in _frequent(found)
+        for way in ways
+    ]
+    texts += ["distance(any)"]
+    for node in plain_classes():
+        texts += [f"first(query({node.op}))", f"distance({node.op})"]
     return sorted({*selections(tokens, causal=causal), *map(term, texts)}, key=to_text)
+
+
+def _frequent(words: Iterable[str]) -> list[str]:
+    counts = Counter(words)
+    return sorted(counts, key=lambda word: (-counts[word], word))[:WORDS]
 
 
 @dataclass

@@ -80,7 +80,7 @@ RELATIONS = (
         "token(s) at most {k} away",
         "within(8)",
         scalar=lambda tokens, i, j, k: abs(i - j) <= k,
-        tensor=lambda facts, k: offset(facts).abs() <= k,
+        tensor=lambda facts, k: offset(facts).abs_() <= k,
         parameters=(Parameter.NUMBER,),
         cost=3,
     ),

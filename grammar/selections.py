@@ -18,7 +18,7 @@ def _kth(members: list[int], k: int) -> dict[int, float]:
 def _rank_from_start(members: "Tensor") -> "Tensor":
     """[batch, 1 or query, key] float32: 1 for the first member of each row, 2 for the next, ..."""
     # Whole numbers are exact in float32 up to 2 ** 24, and int64 sums take four times as long.
-    return members.float().cumsum(-1)
+    return members.float().cumsum_(-1)
 
 
 def _kth_from_start(members: "Tensor", k: int) -> "Tensor":
@@ -47,8 +47,9 @@ def _halved_before(facts: "Facts", members: "Tensor", half_life: int) -> "Tensor
     """[batch, query, key] float32: 1 at the last member before the query, then halving."""
     counts = _rank_from_start(members)
     others = _count_before(facts, members, counts) - counts
+    chosen = members & (others >= 0)
     # Clamped: a power that overflows would make NaN of the keys that are left out.
-    return (members & (others >= 0)) * _halving(others.clamp_min(0), half_life)
+    return _halving(others.clamp_min_(0), half_life).mul_(chosen)
 
 
 def _later(facts: "Facts", members: "Tensor") -> "Tensor":
@@ -65,7 +66,7 @@ def _halved(steps: int, half_life: int) -> float:
 
 def _halving(steps: "Tensor", half_life: int) -> "Tensor":
     """The same on tensors: float32, 2 ** -(steps / half_life)."""
-    return (-(steps.float() / half_life).clamp_max(MOST_HALVINGS)).exp2()
+    return (steps / half_life).clamp_max_(MOST_HALVINGS).neg_().exp2_()
 
 
 def _recent_scalar(i: int, members: list[int]) -> list[int]:
@@ -131,7 +132,7 @@ SELECTIONS = (
         "nearby {many}, fading by half every {every}",
         "near(noun, 8)",
         scalar=lambda i, members, k: {j: _halved(abs(i - j), k) for j in members},
-        tensor=lambda facts, members, k: members * _halving(offset(facts).abs(), k),
+        tensor=lambda facts, members, k: members * _halving(offset(facts).abs_(), k),
         parameters=PICK,
         cost=8,
     ),
@@ -166,7 +167,7 @@ SELECTIONS = (
         "far {many}",
         "distance(any)",
         scalar=lambda i, members: {j: math.log2(1 + abs(i - j)) for j in members},
-        tensor=lambda facts, members: members * (1 + offset(facts).abs()).float().log2(),
+        tensor=lambda facts, members: members * offset(facts).abs_().add_(1).float().log2_(),
         parameters=(Parameter.PREDICATE,),
         cost=6,
     ),

@@ -10,6 +10,7 @@ from grammar.primitives import PRIMITIVES, Kind
 from grammar.tree import Node
 from interpreter.facts import Facts
 from interpreter.kept import Kept
+from interpreter.memory import keep_freed_memory
 from interpreter.mixing import Mixer
 from interpreter.overlap import COMPILED
 
@@ -26,6 +27,7 @@ class Evaluator:
     """
 
     def __init__(self, facts: Facts) -> None:
+        keep_freed_memory()
         self.facts = facts
         self._predicates = Kept(PREDICATE_BYTES)
         self._shares = Kept(SHARE_BYTES)
