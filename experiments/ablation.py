@@ -4,7 +4,8 @@
 
 All primitives are fitted freely to a sample of the heads, as by `experiments.ceiling`.  From there
 the fit goes on without one primitive at a time, so that the others can stand in for it, and once
-with all, for comparison.  The loss is that of the mean IoU on the test documents, with a 95%
+with all, for comparison; and once without all parts of speech that are worth nothing alone, which
+may stand in for one another.  The loss is that of the mean IoU on the test documents, with a 95%
 interval over those.  More than one kind of text says what each needs: there are no brackets in
 stories.  Beside it stands how many of the stored programs use the primitive.
 """
@@ -43,6 +44,9 @@ from synth.structure import uses
 CLAIM = "Heads are predicted less well where a primitive is missing from the language."
 # `any` stands in `first` and `distance(any)`: without it there is no language.
 NAMES = (*(name for name in PRIMITIVES if name != "any"), "query", "after", "before")
+WORTHLESS_ALONE = ("interjection", "number", "particle", "pronoun")
+"""Parts of speech that were worth nothing alone on any texts; are they together?"""
+TOGETHER = "together"
 MORE_EPOCHS = 4
 """Passes over the train documents without a primitive, after those with all."""
 
@@ -55,7 +59,7 @@ def worth(
     lacking = {name: torch.tensor([not uses(node, name) for node in terms]) for name in NAMES}
     lacking = {name: kept for name, kept in lacking.items() if not kept.all()}
     with progress_bar() as bar:
-        task = bar.add_task("With all primitives", total=2 + len(lacking))
+        task = bar.add_task("With all primitives", total=3 + len(lacking))
         begun = fit(train, heads, PENALTIES[0], epochs)
         bar.advance(task)
 
@@ -65,18 +69,25 @@ def worth(
             return _ious(found, test)
 
         whole = continued(torch.ones(len(terms), dtype=torch.bool))
+
+        def loss(kept: Tensor) -> dict[str, Any]:
+            lost = (whole - continued(kept)).mean(0)
+            return {"loss": float(lost.mean()), "loss_ci95": bootstrap_ci95(lost.tolist())}
+
         rows = []
         for name, kept in lacking.items():
             bar.update(task, description=f"Without {name}")
-            lost = (whole - continued(kept)).mean(0)
-            row = {"primitive": name, "loss": float(lost.mean())}
-            rows.append(row | {"loss_ci95": bootstrap_ci95(lost.tolist())})
+            rows.append({"primitive": name, **loss(kept)})
+        worthless = [name for name in WORTHLESS_ALONE if name in lacking]
+        bar.update(task, description="Without all that are worth nothing alone")
+        together = loss(torch.stack([lacking[name] for name in worthless]).all(0))
     return {
         "heads": len(whole),
         "features": len(terms),
         "mean_iou": float(whole.mean()),
         "mean_iou_ci95": bootstrap_ci95(whole.mean(0).tolist()),
         "primitives": rows,
+        "together": {"primitives": worthless, **together},
     }
 
 
@@ -101,10 +112,11 @@ def primitives_block(records: Sequence[dict[str, Any]]) -> str:
         columns.append({name: str(count) for name, count in results["users"].items()})
         for source in results["sources"]:
             titles.append(f"{model}, {source['texts']}")
+            losses = [*source["primitives"], source["together"] | {"primitive": TOGETHER}]
             columns.append(
                 {
                     row["primitive"]: with_interval(row["loss"], row["loss_ci95"], digits=4)
-                    for row in source["primitives"]
+                    for row in losses
                 }
             )
     most: dict[str, float] = {}
@@ -113,7 +125,10 @@ def primitives_block(records: Sequence[dict[str, Any]]) -> str:
             for row in source["primitives"]:
                 most[row["primitive"]] = max(most.get(row["primitive"], -1.0), row["loss"])
     names = sorted(NAMES, key=lambda name: (-most.get(name, -1.0), name))
-    return table(titles, [[f"`{n}`", *(c.get(n, "–") for c in columns)] for n in names])
+    rows = [[f"`{n}`", *(c.get(n, "–") for c in columns)] for n in names]
+    together = [c.get(TOGETHER, "–") for c in columns]
+    joined = ", ".join(f"`{name}`" for name in WORTHLESS_ALONE)
+    return table(titles, [*rows, [f"{joined} together", *together]])
 
 
 BLOCKS = {"primitives": primitives_block}
