@@ -1,6 +1,7 @@
 """The claims about the language: its ceiling, what each primitive is worth, what is still wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -53,14 +54,17 @@ def test_what_a_head_consists_of_is_missed(tagger) -> None:
     train, test = (
         doing(["2 same_token + 1 back(3)"], some, tagger) for some in (documents[:4], documents[4:])
     )
-    terms = [term(text) for text in ("first", "back(3)", "same_token", "same_pos", "near(noun, 8)")]
+    texts = ("first", "back(3)", "same_token", "same_pos", "near(noun, 8)", "pronoun", "number")
+    terms = [term(text) for text in texts]
     packed, held_out = ([ceiling.pack(some, terms)] for some in (train, test))
     found = ablation.worth(packed, held_out, terms, epochs=100)
     assert found["mean_iou"] > 0.9
     losses = {row["primitive"]: row["loss"] for row in found["primitives"]}
-    assert losses.keys() == {"first", "back", "same_token", "same_pos", "near", "noun"}
+    assert losses.keys() == {name for text in texts for name in re.findall("[a-z_]+", text)}
     assert losses["same_token"] > losses["back"] > 0.1
     assert max(abs(losses[name]) for name in ("same_pos", "near", "noun")) < 0.05
+    assert found["together"]["primitives"] == ["number", "pronoun"]
+    assert abs(found["together"]["loss"]) < 0.05
 
 
 def test_a_cause_is_what_the_program_lacks(tagger) -> None:
