@@ -14,8 +14,9 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation
+REPLACING = replacement_curve replacement_travel head_damage stories question_answering
 
-.PHONY: demo libraries experiments experiments-quick $(CLAIMS) proposers_compared safety_and_speed \
+.PHONY: demo libraries experiments experiments-quick $(CLAIMS) $(REPLACING) proposers_compared safety_and_speed \
 	speed test fuzz vllm lint format clean
 
 demo: .venv/installed
@@ -41,31 +42,47 @@ libraries: .venv/installed
 	$(BIN)/python -m experiments.sameness \
 		$(foreach model,$(MODELS),--library demo/$(model).sqlite)
 
-# Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS=FILE`, or one of
-# them by its name, `make fit`.  The numbers of README.md and docs/results.md follow from them.
+# Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS="FILES"`, or one of
+# them by its name, `make fit`.  The numbers of README.md and docs follow from them.
 MODELS = smollm2-135m minilm-l6
+# Those that predict the next token: what replaced heads cost is measured in these.
+CAUSAL = smollm2-135m
+# Files of questions, or names of tasks of lm-evaluation-harness, which come from the hub.
+QUESTIONS =
+TASKS =
 SIZE =
 
-experiments: $(CLAIMS) safety_and_speed
+ALL = $(CLAIMS) $(filter-out $(if $(QUESTIONS)$(TASKS),,question_answering),$(REPLACING))
+
+experiments: $(ALL) safety_and_speed
 	$(BIN)/python -m experiments.render
 
 # All of them small, under 15 minutes on two cores; the numbers go to demo/quick and say little.
 experiments-quick:
-	$(MAKE) $(CLAIMS) SIZE="--every 10 --limit 12 --output demo/quick"
+	$(MAKE) $(ALL) SIZE="--every 10 --limit 12 --output demo/quick"
+	$(MAKE) proposers_compared SIZE="--every 90 --limit 12 --evaluations 4 --refine 1 --output demo/quick"
 	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
+
+OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
+travel replacement_travel: MORE = $(addprefix --texts ,$(OTHERS))
+ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
+ablation: MORE = --texts code
+question_answering stories: TEXTS_OPTION = --order-texts
+question_answering: .venv/installed-qa
+question_answering: MORE = $(addprefix --items ,$(QUESTIONS)) $(addprefix --tasks ,$(TASKS))
+TEXTS_OPTION = --texts
 
 $(CLAIMS): .venv/installed-plots
 	for model in $(MODELS); do \
 		$(BIN)/python -m experiments.$@ --model $$model --texts $(TEXTS) $(MORE) $(SIZE) || exit 1; \
 	done
 
-OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
-travel: MORE = $(addprefix --texts ,$(OTHERS))
-ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
-ablation: MORE = --texts code
+$(REPLACING): .venv/installed-plots
+	for model in $(CAUSAL); do \
+		$(BIN)/python -m experiments.$@ --model $$model $(TEXTS_OPTION) $(TEXTS) $(MORE) $(SIZE) || exit 1; \
+	done
 
-# Who proposes, compared: long, and it goes on where it was cut off.  PROPOSERS are language models;
-# small by SIZE="--every 90 --evaluations 4 --limit 12 --output demo/quick".
+# Who proposes, compared: long, and it goes on where it was cut off.  PROPOSERS are language models.
 PROPOSERS = outlines:smollm2-135m
 
 proposers_compared: .venv/installed-plots
@@ -106,28 +123,6 @@ fuzz: .venv/installed-test
 	$(BIN)/python -m tests.fuzz_coverage parser --count $$(($(FUZZ) / 10))
 	$(BIN)/python -m tests.fuzz_coverage library --count $$(($(FUZZ) / 100))
 
-# Heads replaced by programs, measured on the library LIBRARY: `make question-answering
-# QUESTIONS="arc.jsonl piqa.jsonl"` for files of questions (or TASKS="piqa sciq", from the hub),
-# `make replacement-curve TEXTS=FILE` and `make story`.  The numbers go to experiments/results.
-.PHONY: question-answering replacement-curve story
-LIBRARY = experiments/libraries/smollm2-135m.jsonl
-MODEL = smollm2-135m
-REPLACED = --library $(LIBRARY) --model $(MODEL)
-TASKS =
-
-question-answering: .venv/installed
-	$(PIP) install -c constraints.txt -e ".[qa]"
-	$(BIN)/python -m experiments.question_answering $(REPLACED) \
-		$(addprefix --items ,$(QUESTIONS)) $(addprefix --tasks ,$(TASKS))
-
-replacement-curve: .venv/installed
-	$(PIP) install -c constraints.txt -e ".[plots]"
-	$(BIN)/python -m experiments.replacement_curve $(REPLACED) --texts $(TEXTS) --plot
-	$(BIN)/python -m experiments.head_damage $(REPLACED) --texts $(TEXTS) --plot
-
-story: .venv/installed
-	$(BIN)/python -m experiments.stories $(REPLACED)
-
 # A vLLM server on the CPU for `--proposer vllm:http://127.0.0.1:$(VLLM_PORT)`, in an environment of
 # its own; it runs until it is interrupted.  Without VLLM_CPU_KVCACHE_SPACE (GiB) it may not start.
 VLLM_MODEL = smollm2-135m
@@ -164,6 +159,10 @@ clean:
 
 .venv/installed-plots: .venv/installed
 	$(PIP) install -c constraints.txt -e ".[plots]"
+	touch $@
+
+.venv/installed-qa: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[qa]"
 	touch $@
 
 # xgrammar comes without its dependencies: see the extra `test` in pyproject.toml.

@@ -1,6 +1,6 @@
 """Does a score of a program tell what its head's replacement costs?  Rank correlations over heads.
 
-    python -m experiments.head_damage --library heads.sqlite --plot
+    python -m experiments.head_damage
 
 Damage is what replacing a head alone does to the model's predictions (`synth.ordering.damages`).
 """
@@ -13,8 +13,9 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.results import FOLDER, write
+from experiments.results import write
 from experiments.stand_ins import StandIns, stand_ins, texts_seen
+from experiments.subject import model_options, shipped
 from experiments.tables import Block, table, with_interval
 from interpreter.capture import capture
 from interpreter.evaluate import Evaluator
@@ -31,30 +32,30 @@ SCORES = ("iou", "iou_no_sink", "output_error")
 
 
 @click.command()
-@click.option("--library", type=click.Path(path_type=Path), required=True)
-@click.option("--model", default="smollm2-135m", show_default=True)
+@model_options
 @click.option("--texts", default="stories", show_default=True)
 @click.option("--order-texts", help="Texts whose select documents are used: see `replace --help`.")
 @click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
-@click.option("--plot", is_flag=True, help="Draw a picture beside the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
 def head_damage(
-    library: Path,
     model: str,
+    library: str | None,
+    every: int,
+    limit: int | None,
+    output: Path,
     texts: str,
     order_texts: str | None,
     choice: str | None,
     max_tokens: int,
-    plot: bool,
     as_json: bool,
-    output: Path,
 ) -> None:
     """Rank heads by damage, by IoU and by output error, and say how far the ranks agree."""
+    place = Path(library) if library else shipped(model)
     loaded = load_model(model)
-    _, select = reported_and_ordering(texts, order_texts, texts_seen(library))
-    heads = about_heads(stand_ins(library, loaded, choice, max_tokens), select, max_tokens)
+    _, select = reported_and_ordering(texts, order_texts, texts_seen(place))
+    select = Texts(select.name, select.documents[:limit])
+    heads = about_heads(stand_ins(place, loaded, choice, max_tokens, every), select, max_tokens)
     damage = [head["damage"] for head in heads]
     results = {
         "heads": heads,
@@ -67,13 +68,12 @@ def head_damage(
         claim=CLAIM,
         loaded=loaded,
         texts=[{"name": select.name, "sha256": select.sha256, "documents": len(select.documents)}],
-        library=library,
+        library=place,
         seed=0,
         results=results,
         folder=output,
     )
-    if plot:
-        draw(results, loaded.name, path.with_suffix(".png"))
+    draw(results, loaded.name, path.with_suffix(".png"))
     if as_json:
         click.echo(json.dumps(results, indent=2))
         return

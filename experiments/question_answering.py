@@ -1,7 +1,7 @@
 """Accuracy at answering questions, with growing shares of a model's heads replaced by programs.
 
-    python -m experiments.question_answering --library heads.sqlite --items arc-easy.jsonl
-    python -m experiments.question_answering --library heads.sqlite --tasks hellaswag --tasks sciq
+    python -m experiments.question_answering --items arc-easy.jsonl
+    python -m experiments.question_answering --tasks hellaswag --tasks sciq
 
 The questions come from files, or from the hub by the names of tasks of lm-evaluation-harness, which
 defines the prompts and both kinds of accuracy.  The order of the heads comes from other texts.
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from experiments.results import FOLDER, write
+from experiments.results import write
 from experiments.stand_ins import count_of, stand_ins
+from experiments.subject import model_options, shipped
 from experiments.tables import Block, table, with_interval
 from grammar.errors import InputError
 from interpreter.models import load_model
@@ -34,8 +35,7 @@ CLAIM = (
 
 
 @click.command()
-@click.option("--library", type=click.Path(path_type=Path), required=True)
-@click.option("--model", default="smollm2-135m", show_default=True)
+@model_options
 @click.option("--items", multiple=True, type=click.Path(path_type=Path), help="Questions, JSONL.")
 @click.option("--tasks", multiple=True, help="Task of lm-evaluation-harness; needs the hub.")
 @click.option("--fractions", default="0,0.1,0.25,0.5,1", show_default=True)
@@ -43,12 +43,13 @@ CLAIM = (
 @click.option("--order-texts", default="stories", show_default=True)
 @click.option("--order-tokens", default=96, show_default=True)
 @click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
-@click.option("--limit", type=click.IntRange(1), help="At most so many questions of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
 def question_answering(
-    library: Path,
     model: str,
+    library: str | None,
+    every: int,
+    limit: int | None,
+    output: Path,
     items: tuple[Path, ...],
     tasks: tuple[str, ...],
     fractions: str,
@@ -56,14 +57,12 @@ def question_answering(
     order_texts: str,
     order_tokens: int,
     choice: str | None,
-    limit: int | None,
     as_json: bool,
-    output: Path,
 ) -> None:
     """Ask models with growing shares of their heads replaced, and count right answers.
 
     Every difference is to the model as it is, question by question, with a 95% interval by
-    bootstrap over questions.
+    bootstrap over questions.  --limit is one on the questions of each file or task.
     """
     shares = (0.0, *parse_fractions(",".join(p for p in fractions.split(",") if p.strip() != "0")))
     if not items and not tasks:
@@ -73,8 +72,9 @@ def question_answering(
 
     local = [local_task(path) for path in items]
     asked = [task for task, _ in local] + (hub_tasks(tasks) if tasks else [])
+    place = Path(library) if library else shipped(model)
     loaded = load_model(model)
-    programs = stand_ins(library, loaded, choice, order_tokens)
+    programs = stand_ins(place, loaded, choice, order_tokens, every)
     ordering = load_texts(order_texts).split()["select"]
     heads = programs.ordered(order, ordering, order_tokens)
     counts = [count_of(share, len(heads)) for share in shares]
@@ -90,7 +90,7 @@ def question_answering(
         claim=CLAIM,
         loaded=loaded,
         texts=texts,
-        library=library,
+        library=place,
         seed=0,
         results=results,
         folder=output,

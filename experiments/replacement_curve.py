@@ -1,6 +1,6 @@
 """Perplexity against the share of heads replaced: by which programs, in which order.
 
-    python -m experiments.replacement_curve --library heads.sqlite --texts my.jsonl --plot
+    python -m experiments.replacement_curve --texts my.jsonl
 
 Beside the library's choices stand trivial programs (the first token; of each head the best one that
 needs no synthesis) and the most faithful choice's own programs, each in another head's place.
@@ -17,8 +17,9 @@ import click
 import torch
 from torch import Tensor
 
-from experiments.results import FOLDER, write
+from experiments.results import write
 from experiments.stand_ins import StandIns, count_of, stand_ins, texts_seen
+from experiments.subject import model_options, shipped
 from experiments.tables import Block, table
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
@@ -49,37 +50,34 @@ Series = tuple[str, str]
 
 
 @click.command()
-@click.option("--library", type=click.Path(path_type=Path), required=True)
-@click.option("--model", default="smollm2-135m", show_default=True)
+@model_options
 @click.option("--texts", default="stories", show_default=True)
 @click.option("--order-texts", help="As of `headscript replace`.")
 @click.option("--fractions", default=SHARES, show_default=True)
 @click.option("--choices", default=",".join(MOST_FAITHFUL), show_default=True)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
-@click.option("--limit", type=click.IntRange(1), help="At most so many documents of --texts.")
-@click.option("--plot", is_flag=True, help="Draw a picture beside the results.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
 def replacement_curve(
-    library: Path,
     model: str,
+    library: str | None,
+    every: int,
+    limit: int | None,
+    output: Path,
     texts: str,
     order_texts: str | None,
     fractions: str,
     choices: str,
     max_tokens: int,
-    limit: int | None,
-    plot: bool,
     as_json: bool,
-    output: Path,
 ) -> None:
     """Measure perplexity with growing shares of the heads replaced, in many ways."""
     shares = parse_fractions(fractions)
+    place = Path(library) if library else shipped(model)
     loaded = load_model(model)
-    reported, ordering = reported_and_ordering(texts, order_texts, texts_seen(library))
+    reported, ordering = reported_and_ordering(texts, order_texts, texts_seen(place))
     reported = Texts(reported.name, reported.documents[:limit])
     check_texts(loaded, reported, max_tokens)
-    programs = replacements(library, loaded, choices.split(","), ordering, max_tokens)
+    programs = replacements(place, loaded, choices.split(","), ordering, max_tokens, every)
     orders = orders_of(programs, ordering, max_tokens)
     losses = measured(loaded, reported, programs, orders, shares, max_tokens)
     results = {
@@ -108,13 +106,12 @@ def replacement_curve(
         claim=CLAIM,
         loaded=loaded,
         texts=described,
-        library=library,
+        library=place,
         seed=0,
         results=results,
         folder=output,
     )
-    if plot:
-        draw(results, loaded.name, path.with_suffix(".png"))
+    draw(results, loaded.name, path.with_suffix(".png"))
     if as_json:
         click.echo(json.dumps(results, indent=2))
     else:
@@ -122,17 +119,22 @@ def replacement_curve(
 
 
 def replacements(
-    library: Path, loaded: LoadedModel, kinds: Sequence[str], ordering: Texts, tokens: int
+    place: Path,
+    loaded: LoadedModel,
+    kinds: Sequence[str],
+    ordering: Texts,
+    tokens: int,
+    every: int = 1,
 ) -> dict[str, StandIns]:
     """Programs by name: the library's kinds of choices that it has, trivial ones, exchanged ones.
 
     InputError where it has none of these kinds.
     """
-    with Library.open(library) as opened:
+    with Library.open(place) as opened:
         there = [kind for kind in kinds if opened.choices(loaded.name, kind)]
     if not there:
-        raise InputError(f"{library} has none of the choices {', '.join(kinds)} for {loaded.name}")
-    found = {kind: stand_ins(library, loaded, kind, tokens) for kind in there}
+        raise InputError(f"{place} has none of the choices {', '.join(kinds)} for {loaded.name}")
+    found = {kind: stand_ins(place, loaded, kind, tokens, every) for kind in there}
     best = min(there, key=lambda kind: (*MOST_FAITHFUL, kind).index(kind))
     heads = list(found[best].trees)
     first = parse_or_raise(FIRST_TOKEN)
@@ -253,8 +255,7 @@ def rises(records: Sequence[Mapping[str, Any]]) -> str:
         rows = []
         for series in results["series"]:
             points = series["curve"]
-            cells = [f"{p['increase_percent']:+,.1f}% ({_percents(p['ci95'])})" for p in points]
-            rows.append([series["programs"], series["order"], *cells])
+            rows.append([series["programs"], series["order"], *map(rise, points)])
         shares = [f"{point['fraction']:.0%}" for point in results["series"][0]["curve"]]
         found.append(
             f"{record['model']['name']}, {results['tokens']:,} predicted tokens, perplexity "
@@ -264,8 +265,10 @@ def rises(records: Sequence[Mapping[str, Any]]) -> str:
     return "\n\n".join(found)
 
 
-def _percents(interval: Sequence[float]) -> str:
-    return " to ".join(f"{bound:+,.1f}" for bound in interval)
+def rise(point: Mapping[str, Any]) -> str:
+    """By how many percent perplexity rises at a point of a curve, with its interval."""
+    interval = " to ".join(f"{bound:+,.1f}" for bound in point["ci95"])
+    return f"{point['increase_percent']:+,.1f}% ({interval})"
 
 
 BLOCKS: dict[str, Block] = {"rises": rises}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.subject import sampled
 from grammar.tree import Node
 from interpreter.capture import Head
 from interpreter.models import LoadedModel
@@ -36,8 +37,12 @@ class StandIns:
         return order_heads(order, self.judged(texts, max_tokens))
 
 
-def stand_ins(path: Path, loaded: LoadedModel, choice: str | None, tokens: int) -> StandIns:
+def stand_ins(
+    path: Path, loaded: LoadedModel, choice: str | None, tokens: int, every: int = 1
+) -> StandIns:
     """The library's programs of one choice, or the most faithful ones, for texts of that length.
+
+    Of every so many heads.
 
     InputError where it has none for these weights, or one is no program or too dear.
     """
@@ -46,7 +51,8 @@ def stand_ins(path: Path, loaded: LoadedModel, choice: str | None, tokens: int) 
             choices = stored_choices(library, loaded.name, choice)
         else:
             choices = most_faithful(library, loaded.name)
-    own = of_revision(path, choices, loaded)
+    by_head = {(c.layer, c.head): c for c in of_revision(path, choices, loaded)}
+    own = [by_head[head] for head in sampled(by_head, every)]
     ious = {(c.layer, c.head): c.select_iou for c in own}
     return StandIns(loaded, replaceable(path, own, loaded, tokens), ious)
 

@@ -1,6 +1,6 @@
 """A story that a model writes with growing shares of its heads as programs.
 
-python -m experiments.stories --library heads.sqlite --beginning "Once upon a time"
+python -m experiments.stories --beginning "Once upon a time"
 """
 
 import json
@@ -11,8 +11,9 @@ from typing import Any
 import click
 import torch
 
-from experiments.results import FOLDER, write
+from experiments.results import write
 from experiments.stand_ins import StandIns, count_of, stand_ins
+from experiments.subject import model_options, shipped
 from experiments.tables import Block
 from grammar.errors import InputError
 from interpreter.capture import Head
@@ -26,8 +27,7 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 
 
 @click.command()
-@click.option("--library", type=click.Path(path_type=Path), required=True)
-@click.option("--model", default="smollm2-135m", show_default=True)
+@model_options
 @click.option("--beginning", default="Once upon a time, there was a little dog", show_default=True)
 @click.option("--tokens", type=click.IntRange(1), default=60, show_default=True)
 @click.option("--order", type=click.Choice(ORDERS), default="damage", show_default=True)
@@ -35,10 +35,12 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 @click.option("--order-tokens", default=96, show_default=True)
 @click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--output", type=click.Path(path_type=Path), default=FOLDER, help="Results folder.")
 def stories(
-    library: Path,
     model: str,
+    library: str | None,
+    every: int,
+    limit: int | None,
+    output: Path,
     beginning: str,
     tokens: int,
     order: str,
@@ -46,12 +48,12 @@ def stories(
     order_tokens: int,
     choice: str | None,
     as_json: bool,
-    output: Path,
 ) -> None:
     """Let models with 0, 25, 50 and 100% of their heads replaced go on from one beginning."""
+    place = Path(library) if library else shipped(model)
     loaded = load_model(model)
-    programs = stand_ins(library, loaded, choice, order_tokens)
-    ordering = load_texts(order_texts).split()["select"]
+    programs = stand_ins(place, loaded, choice, order_tokens, every)
+    ordering = load_texts(order_texts, limit).split()["select"]
     heads = programs.ordered(order, ordering, order_tokens)
     written = []
     for share in SHARES:
@@ -64,7 +66,7 @@ def stories(
         claim=CLAIM,
         loaded=loaded,
         texts=[{"name": ordering.name, "sha256": ordering.sha256}],
-        library=library,
+        library=place,
         results=results,
         folder=output,
     )

@@ -6,7 +6,7 @@ its place modulo 4, so that the test documents stay those of the library's run, 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -175,6 +175,6 @@ def load_subject(
     return Subject(loaded, place, programs, source, patterns)
 
 
-def sampled(own: Mapping[Head, str], every: int) -> list[Head]:
+def sampled(own: Iterable[Head], every: int) -> list[Head]:
     """Every so many of the heads that have a program, from all layers alike."""
     return sorted(own)[every // 2 :: every]

@@ -224,8 +224,11 @@ def test_sameness_counts_both_kinds(tmp_path: Path) -> None:
 
 
 def test_make_runs_every_claim() -> None:
+    replacing = ("replacement_curve", "replacement_travel", "head_damage", "stories")
     for target in ("experiments", "experiments-quick"):
-        done = run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
-        for name in (*ABOUT_A_MODEL, "safety_and_speed"):
+        words = ["make", "-n", target, "QUESTIONS=q.jsonl"]
+        done = run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+        for name in (*ABOUT_A_MODEL, *replacing, "question_answering", "safety_and_speed"):
             assert f"experiments.{name} " in done.stdout, name
     assert "--output demo/quick" in done.stdout
+    assert "experiments.proposers_compared " in done.stdout

@@ -11,8 +11,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from experiments import replacement_travel
 from experiments.head_damage import correlations, head_damage, spearman, spearman_with_ci95
 from experiments.replacement_curve import replacement_curve, rises
+from experiments.results import read
 from experiments.stories import shown, stories
 from interpreter.command_line import main
 from interpreter.models import load_model
@@ -78,7 +80,7 @@ def test_pictures(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
     few = ["--texts", str(place[2]), "--max-tokens", "12", "--output", str(tmp_path)]
     for command in (replacement_curve, head_damage):
         more = ["--limit", "2", "--choices", "iou"] if command is replacement_curve else []
-        run(command, place, *few, *more, "--plot")
+        run(command, place, *few, *more)
     pictures = sorted(tmp_path.glob("*.png"))
     assert [picture.name.partition("-")[0] for picture in pictures] == [
         "head_damage",
@@ -98,6 +100,28 @@ def test_damage_of_each_head(place: tuple[Path, Path, Path], tmp_path: Path) -> 
         expected = spearman_with_ci95(values, damage)
         assert found["spearman"][score]["rho"] == pytest.approx(expected["rho"])
     assert "| m | 5 |" in correlations([{"model": {"name": "m"}, "results": found}])
+
+
+def test_other_texts_and_lengths(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    named = ["--library", str(place[1]), "--model", str(place[0]), "--output", str(tmp_path)]
+    texts = ["--texts", str(place[2]), "--texts", "code", "--limit", "3"]
+    words = [*named, *texts, "--tokens", "16", "--tokens", "40", "--fractions", "0.4,1"]
+    CliRunner().invoke(replacement_travel.main, words, catch_exceptions=False)
+    (record,) = read("replacement_travel", tmp_path)
+    found = record["results"]["sources"]
+    assert [(f["texts"], f["max_tokens"]) for f in found] == [
+        *((place[2].name, length) for length in (16, 40)),
+        *(("code", length) for length in (16, 40)),
+    ]
+    # Every token but the first of a document is predicted.
+    assert all(f["tokens"] == f["documents"] * (f["max_tokens"] - 1) for f in found)
+    # The same texts in the order and of the choice of the other command.
+    same = ["--texts", str(place[2]), "--limit", "3", "--max-tokens", "16"]
+    curve = run(replacement_curve, place, *same, "--output", str(tmp_path))
+    series = {(s["programs"], s["order"]): s["curve"] for s in curve["series"]}
+    at_16 = {point["fraction"]: point for point in series["tuned", "damage"]}
+    assert at_16[1]["perplexity"] == pytest.approx(found[0]["curve"][-1]["perplexity"], rel=1e-4)
+    assert f"| {record['model']['name']}, code | 40 | 3 |" in replacement_travel.rises([record])
 
 
 def test_rank_correlation() -> None:
