@@ -13,7 +13,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
-CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation
+CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation stages
 REPLACING = replacement_curve replacement_travel head_damage stories question_answering
 
 .PHONY: demo libraries experiments experiments-quick $(CLAIMS) $(REPLACING) proposers_compared safety_and_speed \

@@ -47,6 +47,18 @@ class Combined:
         ]
 
 
+class Untold:
+    """A language model that is never told what is wrong with the best program."""
+
+    def __init__(self, model: Proposer) -> None:
+        self._model = model
+        self.name = f"{model.name}, no feedback"
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        """What the model answers to the prompt without its feedback."""
+        return self._model.propose(prompt.without_feedback(), count, seed)
+
+
 def arms(language_models: Sequence[str]) -> Arms:
     """Those without a language model, and for each one it alone and all that is built on it.
 
@@ -62,8 +74,13 @@ def arms(language_models: Sequence[str]) -> Arms:
         kind, model = parse_proposer(spec)
         title = model if kind == "outlines" else spec
         found[title] = partial(make_proposer, spec)
+        found[f"{title}, no feedback"] = partial(_untold, spec)
         found[f"{title}, learned grammar, mutation"] = partial(_combined, spec)
     return found
+
+
+def _untold(spec: str) -> Untold:
+    return Untold(make_proposer(spec))
 
 
 def _combined(spec: str) -> Combined:

@@ -7,7 +7,7 @@ with the summary of its own pattern on the training texts, so nothing in the pro
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -77,11 +77,17 @@ class Prompt:
 
     messages: tuple[tuple[str, str], ...]
     """(role, content) pairs, ending with a user's turn; roles are system, user, assistant."""
+    told: int = 0
+    """How many of the last messages are feedback."""
     tried: tuple[Attempt, ...] = ()
     """What is known to fit this head or not, the best first."""
     words: tuple[str, ...] = ()
     """Words of the texts, the most frequent first."""
     causal: bool = True
+
+    def without_feedback(self) -> "Prompt":
+        """The same, before any feedback was given."""
+        return replace(self, messages=self.messages[: len(self.messages) - self.told], told=0)
 
     @property
     def sha256(self) -> str:
@@ -158,7 +164,7 @@ class PromptWriter:
             predicted = Evaluator(self._facts).matrices(parse_or_raise(best.text))
             told = feedback_text(self._summarizer, self._tokens, pattern, predicted)
             turns += [("assistant", best.text), ("user", told)]
-        return Prompt(tuple(turns), tuple(tried), self._words, self._facts.causal)
+        return Prompt(tuple(turns), 2 * feedback, tuple(tried), self._words, self._facts.causal)
 
 
 @dataclass(frozen=True)

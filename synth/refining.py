@@ -66,7 +66,7 @@ def try_all(
     programs = [parse_or_raise(text) for text in texts]
     growing = [file for file in files if file.start < GROWING_TEXTS]
     ious = mean_ious(texts, growing, engine, "Trying every program on every head").T.tolist()
-    best = {h: _best_structures(programs, of_head) for h, of_head in zip(heads, ious, strict=True)}
+    best = {h: best_structures(programs, of_head) for h, of_head in zip(heads, ious, strict=True)}
     return Tried(tuple(texts), best)
 
 
@@ -78,10 +78,31 @@ def refine(tried: Tried, job: Job, run: Run, patterns: Captured, library: Librar
         for head in missing:
             tokens = tuple(map(tuple, patterns.tokens))
             refiner = known_refiner(tokens, patterns.causal, tried.programs)
-            parent, found = refiner.refined(tried.best[head], patterns.head(head))
-            refined = [_refined(program, parent, job.settings.seed) for program in found]
+            found = refiner.refined(tried.best[head], patterns.head(head))
+            seed = job.settings.seed
+            refined = [_refined(program, found.parent, seed) for program in found.programs]
             library.record_batch(run, *head, "grow", 0, refined)
             bar.advance(task)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How one head's program came to be."""
+
+    parent: Node
+    """The one of the given programs that was best once its constants were fitted."""
+    fitted: Node
+    """The parent with these constants."""
+    grown: list[Node]
+    reshaped: list[Node]
+    """The program after each step of growing, then of reshaping."""
+    last: Node
+    """With constants fitted on all texts, and without parts that earn nothing."""
+
+    @property
+    def programs(self) -> list[Node]:
+        """Every step, the first one first."""
+        return [self.fitted, *self.grown, *self.reshaped, self.last]
 
 
 class Refiner:
@@ -93,23 +114,24 @@ class Refiner:
         """`programs` say what programs may be grown from, beside the vocabulary."""
         growing = tokens[:GROWING_TEXTS]
         self._fitter = Fitter(Evaluator(make_facts(tokens, causal=causal)))
-        self._quick = Fitter(Evaluator(make_facts(growing, causal=causal)))
+        self.quick = Fitter(Evaluator(make_facts(growing, causal=causal)))
         said = [parse_or_raise(text) for text in programs]
-        self._grower = vocabulary_grower(self._quick, growing, said)
-        self._reshaper = vocabulary_reshaper(self._quick, growing)
+        self._grower = vocabulary_grower(self.quick, growing, said)
+        self._reshaper = vocabulary_reshaper(self.quick, growing)
 
-    def refined(self, best: Sequence[str], target: Tensor) -> tuple[Node, list[Node]]:
-        """Which of the programs was grown, and every step from there to the last, fitted one.
+    def refined(self, best: Sequence[str], target: Tensor) -> Refinement:
+        """Fits the constants of the programs, grows and reshapes the best of them, and fits it.
 
         `target` is [text, query, key] float32 on all the texts.
         """
-        few = on_first(target, self._quick.evaluator.facts)
+        few = on_first(target, self.quick.evaluator.facts)
         starts = [parse_or_raise(text) for text in best]
-        fitted = {p: self._quick.fit_constants(p, few, STEPS) for p in starts}
-        parent = max(fitted, key=lambda p: self._quick.score(fitted[p], few))
-        grown = [fitted[parent], *self._grower.grow(fitted[parent], few)]
-        grown += self._reshaper.reshape(grown[-1], few)
-        return parent, [*grown, self._fitter.fit(grown[-1], target)]
+        fitted = {p: self.quick.fit_constants(p, few, STEPS) for p in starts}
+        parent = max(fitted, key=lambda p: self.quick.score(fitted[p], few))
+        grown = self._grower.grow(fitted[parent], few)
+        reshaped = self._reshaper.reshape([fitted[parent], *grown][-1], few)
+        last = [fitted[parent], *grown, *reshaped][-1]
+        return Refinement(parent, fitted[parent], grown, reshaped, self._fitter.fit(last, target))
 
 
 @lru_cache(maxsize=1)
@@ -144,7 +166,7 @@ def vocabulary_reshaper(fitter: Fitter, tokens: Sequence[Sequence[Token]]) -> Re
     return Reshaper(fitter, ranking, vocabulary.joinable(tokens), vocabulary.plain_classes())
 
 
-def _best_structures(programs: Sequence[Node], ious: Sequence[float]) -> tuple[str, ...]:
+def best_structures(programs: Sequence[Node], ious: Sequence[float]) -> tuple[str, ...]:
     """The best programs that differ in more than the constants, which are fitted anyway.
 
     `START` is always among them: before its constants are fitted it does not show what it can.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import ablation, ceiling, residual, subject
+from experiments import ablation, ceiling, residual, stages, subject
 from experiments.results import read
 from grammar.parser import parse_or_raise
 from interpreter.capture import Captured
@@ -77,7 +77,7 @@ def test_a_cause_is_what_the_program_lacks(tagger) -> None:
     assert right["missed"] == []
 
 
-@pytest.mark.parametrize("claim", [ceiling, residual, ablation])
+@pytest.mark.parametrize("claim", [ceiling, residual, ablation, stages])
 def test_a_claim_is_written_and_shown(claim, tmp_path: Path, tagger, monkeypatch) -> None:
     for module in (subject, ceiling, ablation):
         monkeypatch.setattr(module, "load_model", lambda _: tiny("llama"))
@@ -87,7 +87,7 @@ def test_a_claim_is_written_and_shown(claim, tmp_path: Path, tagger, monkeypatch
     name = claim.__name__.rpartition(".")[2]
     words = ["--library", str(place), "--output", str(tmp_path), "--max-tokens", "24"]
     words += ["--every", "3", "--limit", "8"]
-    words += ["--epochs", "2"] if claim is not residual else []
+    words += ["--epochs", "2"] if claim in (ceiling, ablation) else []
     words += ["--other-texts", "code"] if claim is ceiling else []
     words += ["--json", str(tmp_path / "heads.json")] if claim is residual else []
     CliRunner().invoke(claim.main, words, catch_exceptions=False)
@@ -95,6 +95,11 @@ def test_a_claim_is_written_and_shown(claim, tmp_path: Path, tagger, monkeypatch
     assert record["name"] == name
     for block in claim.BLOCKS.values():
         assert "tiny-llama" in block([record])
+    if claim is stages:
+        found = record["results"]["stages"]
+        means = [row["mean_iou"] for row in found]
+        gains = [row["gain"] for row in found[1:]]
+        assert means[0] + sum(gains) == pytest.approx(means[-1], abs=1e-4)
     if claim is residual:
         heads = json.loads((tmp_path / "heads.json").read_text(encoding="utf-8"))["heads"]
         assert len(heads) == record["results"]["heads"]

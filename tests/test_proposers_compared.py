@@ -68,7 +68,7 @@ def test_all_are_compared_at_the_same_numbers(writer: Writer, tmp_path: Path) ->
     assert list(found) == [
         *("trivial library", "plain start", "worked examples"),
         *("sampling", "enumeration", "mutation"),
-        *("writer", "writer, learned grammar, mutation"),
+        *("writer", "writer, no feedback", "writer, learned grammar, mutation"),
     ]
     assert (results["heads"], results["evaluations"]) == (2, [1, 2, 4])
     for name in ("worked examples", "sampling", "enumeration", "mutation", "writer"):
@@ -76,8 +76,8 @@ def test_all_are_compared_at_the_same_numbers(writer: Writer, tmp_path: Path) ->
     counts = found["writer"]
     # Of each head seven answers, the last of which is the fourth new program.
     assert counts["rejected"] == {"unknown_name": 2}
-    # What is built on it had its answers too.
-    assert record["rejected"] == {"unknown_name": 4}
+    # What is built on it had its answers too; without feedback it was asked twice for the same.
+    assert record["rejected"] == {"unknown_name": 8}
     assert (counts["duplicates"], counts["worked_examples"]) == (4, 2)
     assert counts["answers"] == 14
     assert len({at["mean_iou"] for at in found["trivial library"]["curve"]}) == 1

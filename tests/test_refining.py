@@ -24,6 +24,7 @@ def test_growing_texts_may_be_shorter_than_the_rest(
     tokens = read_tokens(documents, tokenizer(), tagger, 32)
     evaluator = Evaluator(make_facts(tokens, causal=True))
     target = evaluator.matrices(canonical(parse_or_raise("60 first + 40 back(1)")))
-    parent, found = Refiner(tokens, True, (START, "first")).refined((START, "first"), target)
-    assert parent in map(parse_or_raise, (START, "first"))
-    assert Fitter(evaluator).score(found[-1], target) > 0.9
+    found = Refiner(tokens, True, (START, "first")).refined((START, "first"), target)
+    assert found.parent in map(parse_or_raise, (START, "first"))
+    assert Fitter(evaluator).score(found.last, target) > 0.9
+    assert found.programs == [found.fitted, *found.grown, *found.reshaped, found.last]
