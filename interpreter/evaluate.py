@@ -33,19 +33,19 @@ class Evaluator:
         self._shares = Kept(SHARE_BYTES)
         self.sink = torch.zeros_like(facts.visible, dtype=torch.float32)
         self.sink[:, :, 0] = 1.0
-        # Where nothing is compiled, torch mixes.
         on_cpu = facts.visible.device.type == "cpu"
-        self._mixer = Mixer(facts) if COMPILED and on_cpu else None
+        self.mixer = Mixer(facts) if COMPILED and on_cpu else None
+        """Where nothing is compiled, torch mixes."""
         self.sink *= facts.at_query(facts.real)[:, :, None]
 
     def matrices(self, program: Node) -> Tensor:
         """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
         *guarded, last = program.children
-        if self._mixer is not None:
+        if self.mixer is not None:
             rule_of = torch.full(self.sink.shape[:2], len(guarded), dtype=torch.uint8)
             for number in reversed(range(len(guarded))):
                 rule_of[self.guard(guarded[number].children[0])] = number
-            return self._mixer.matrices(program, rule_of, self._spread)
+            return self.mixer.matrices(program, rule_of, self.spread)
         result = self._mixture(last)
         for rule in reversed(guarded):
             condition, mixture = rule.children
@@ -70,7 +70,7 @@ class Evaluator:
 
     def weights(self, selection: Node) -> Tensor:
         """[batch, query, key] float32: the raw weights of a selection, 0 where not visible."""
-        return self._spread(selection) * self.facts.visible
+        return self.spread(selection) * self.facts.visible
 
     def softmax(self, logits: Tensor, weights: Sequence[Tensor]) -> Tensor:
         """[batch, query, key]: softmax over the visible keys of sum_k logits[k] * weights[k].
@@ -104,7 +104,7 @@ class Evaluator:
         logits = torch.tensor(tenths, device=self.sink.device) / 10
         return self.softmax(logits, [self.weights(logit.children[0]) for logit in score.children])
 
-    def _spread(self, selection: Node) -> Tensor:
+    def spread(self, selection: Node) -> Tensor:
         """The raw weights before they are cut to what is visible.
 
         Float32 [batch, 1 or query, key]; 1 where no query matters.

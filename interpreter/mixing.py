@@ -37,6 +37,7 @@ C1, C2, C3, C4, C5, C6 = (
 SMALLEST_POWER = np.float32(-126.0)
 
 Array = NDArray[Any]
+Arrays = tuple[Array, Array, Array, Array, Array, Array]
 Spread = Callable[[Node], Tensor]
 """Gives the raw weights [text, 1 or query, key] of a selection, not yet cut to what is visible."""
 
@@ -81,17 +82,18 @@ class Mixer:
         self._pair_scales = np.empty((by_pair, texts, queries), dtype=np.float32)
         """What makes the raw weights of a query shares, 0 where it has none."""
 
+    @property
+    def arrays(self) -> Arrays:
+        """Raw weights and what makes them shares, by kind, and how many keys each query sees."""
+        by_row, by_pair = (self._rows, self._row_scales), (self._pairs, self._pair_scales)
+        return *by_row, self._picks, *by_pair, self._ends
+
     def matrices(self, program: Node, rule_of: Tensor, spread: Spread) -> Tensor:
         """[text, query, key] float32; `rule_of` [text, query] uint8 says which rule decides."""
         encoded = self._encoded(program, spread)
         result = torch.empty(self._shape)
         _mix(
-            self._rows,
-            self._row_scales,
-            self._picks,
-            self._pairs,
-            self._pair_scales,
-            self._ends,
+            *self.arrays,
             rule_of.numpy(),
             encoded.rules,
             encoded.weights,
@@ -112,12 +114,12 @@ class Mixer:
                 term = part.children[0]
                 weights.append(number / sum(numbers))
                 if term.op != "score":
-                    terms.append(self._index(term, spread))
+                    terms.append(self.index(term, spread))
                     continue
                 terms.append(-len(scores))
                 for logit in term.children:
                     logits.append(cast(int, logit.args[0]) / 10)
-                    selections.append(self._index(logit.children[0], spread))
+                    selections.append(self.index(logit.children[0], spread))
                 scores.append(len(logits))
             rules.append(len(terms))
         return _Encoded(
@@ -129,8 +131,8 @@ class Mixer:
             np.array(selections, dtype=np.int64),
         )
 
-    def _index(self, selection: Node, spread: Spread) -> int:
-        """Where the selection's weights are; they are computed where they are not known."""
+    def index(self, selection: Node, spread: Spread) -> int:
+        """Where in `arrays` the selection's weights are; they are computed where not known."""
         for kind, slots in enumerate(self._slots):
             known = slots.find(selection)
             if known is not None:

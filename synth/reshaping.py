@@ -5,8 +5,9 @@ changes is tried exactly on a few texts, with the rest of the program as it is; 
 fitted on more texts, and the best of those is kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -19,6 +20,7 @@ from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts, on_first
+from interpreter.trials import Place, Trials
 from synth.fitting import Fitter
 from synth.structure import mixture_of
 from synth.vocabulary import is_selection
@@ -42,8 +44,8 @@ SHORTLIST = 200
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A selection in a program, and what it contributes to the matrix."""
+class _Spot:
+    """A selection in a program."""
 
     rule: int
     part: int
@@ -61,12 +63,13 @@ Shortlist = Mapping[Old, Sequence[Node]]
 
 @dataclass(frozen=True)
 class _Change:
-    """A program with `new` in the place of `old`."""
+    """`new` in the place of `old`."""
 
     overlap: float
-    program: Node
     old: Old
     new: Node
+    program: Callable[[], Node]
+    """Makes the changed program, which few changes are asked for."""
 
 
 class Reshaper:
@@ -92,10 +95,12 @@ class Reshaper:
         steps: list[Node] = []
         best = self._fitter.score(program, target)
         few = on_first(target, self._facts)
+        # It keeps what the rounds have in common, and is let go with them.
+        evaluator = Evaluator(self._facts)
         shortlist: Shortlist = {}
         while len(steps) < MOST_STEPS:
-            ranked = self._ranked(program, few, shortlist)
-            programs = (change.program for change in ranked)
+            ranked = self._ranked(program, few, shortlist, evaluator)
+            programs = (change.program() for change in ranked)
             changed = _valid(programs, FITTED)
             fitted = [self._fitter.fit_constants(p, target, STEPS) for p in changed]
             scored = [(self._fitter.score(p, target), p) for p in fitted]
@@ -110,31 +115,28 @@ class Reshaper:
                 break
         return steps
 
-    def _ranked(self, program: Node, target: Tensor, shortlist: Shortlist) -> list[_Change]:
+    def _ranked(
+        self, program: Node, target: Tensor, shortlist: Shortlist, evaluator: Evaluator
+    ) -> list[_Change]:
         """Each change, the best first, as its overlap with the target says.
 
         Of what `shortlist` holds, only what it names is tried.
         """
-        evaluator = Evaluator(self._facts)
         now = evaluator.matrices(program)
         found = []
-        for place in _places(program, evaluator):
-            part = mixture_of(program.children[place.rule]).children[place.part]
-            term = _Term(part.children[0], place.logit, evaluator)
-            rest = now - place.factor * term.with_selection(place.selection)
-            old = ("selection", place.selection)
-            for other in shortlist[old] if old in shortlist else self._others(place.selection):
-                added = place.factor * term.with_selection(other)
-                overlap = float(torch.minimum(rest + added, target).sum())
-                changed = _with_selection(program, place, other)
-                found.append(_Change(overlap, changed, old, other))
+        for spot in _spots(program, evaluator):
+            trials = Trials(evaluator, _place(program, spot, evaluator, now), target)
+            old = ("selection", spot.selection)
+            for other in shortlist[old] if old in shortlist else self._others(spot.selection):
+                changed = partial(_with_selection, program, spot, other)
+                found.append(_Change(trials.overlap(other), old, other, changed))
         for number, rule in enumerate(program.children[:-1]):
             guard, mixture = rule.children
             old = ("guard", guard)
             for other in shortlist[old] if old in shortlist else self._other_guards(guard):
-                changed = _with_rule(program, number, Node("when", other, mixture))
-                overlap = float(torch.minimum(evaluator.matrices(changed), target).sum())
-                found.append(_Change(overlap, changed, old, other))
+                changed = partial(_with_rule, program, number, Node("when", other, mixture))
+                overlap = float(torch.minimum(evaluator.matrices(changed()), target).sum())
+                found.append(_Change(overlap, old, other, changed))
         return sorted(found, key=lambda change: -change.overlap)
 
     def _others(self, selection: Node) -> Iterator[Node]:
@@ -178,31 +180,22 @@ class Reshaper:
         yield from _less_one(guard)
 
 
-class _Term:
-    """A part's selection or score, with another selection in one place."""
-
-    def __init__(self, term: Node, logit: int | None, evaluator: Evaluator) -> None:
-        self._evaluator = evaluator
-        self._logit = logit
-        if logit is None:
-            return
-        tenths = [cast(int, child.args[0]) for child in term.children]
-        others = [child for k, child in enumerate(term.children) if k != logit]
-        total = torch.zeros_like(evaluator.sink)
-        for child in others:
-            total += cast(int, child.args[0]) / 10 * evaluator.weights(child.children[0])
-        self._strength = tenths[logit] / 10
-        # Whatever the place holds multiplies these; no logit is large enough to overflow them.
-        visible = evaluator.facts.visible
-        most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).clamp_min(0)
-        self._powers = (total - most).exp() * visible
-
-    def with_selection(self, selection: Node) -> Tensor:
-        """[text, query, key]: the shares that the term gives."""
-        if self._logit is None:
-            return self._evaluator.fresh_shares(selection)
-        powers = self._powers * (self._strength * self._evaluator.weights(selection)).exp()
-        return powers / powers.sum(-1, keepdim=True).clamp_min(1e-30)
+def _place(program: Node, spot: _Spot, evaluator: Evaluator, now: Tensor) -> Place:
+    """What stays of the program's matrix `now` when the selection goes."""
+    part = mixture_of(program.children[spot.rule]).children[spot.part]
+    term = part.children[0]
+    rest = now - spot.factor * evaluator.shares(term)
+    if spot.logit is None:
+        return Place(rest, spot.factor)
+    total = torch.zeros_like(evaluator.sink)
+    for k, logit in enumerate(term.children):
+        if k != spot.logit:
+            total += cast(int, logit.args[0]) / 10 * evaluator.weights(logit.children[0])
+    # Whatever the place holds multiplies these; no logit is large enough to overflow them.
+    visible = evaluator.facts.visible
+    most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).clamp_min(0)
+    strength = cast(int, term.children[spot.logit].args[0]) / 10
+    return Place(rest, spot.factor, (total - most).exp() * visible, strength)
 
 
 def _shortlist(ranked: Sequence[_Change]) -> Shortlist:
@@ -225,7 +218,8 @@ def _valid(programs: Iterable[Node], count: int) -> list[Node]:
     return list(found)
 
 
-def _places(program: Node, evaluator: Evaluator) -> Iterator[_Place]:
+def _spots(program: Node, evaluator: Evaluator) -> Iterator[_Spot]:
+    """Where a selection stands."""
     undecided = evaluator.facts.at_query(evaluator.facts.real).float()[:, :, None]
     for number, rule in enumerate(program.children):
         rows = undecided
@@ -238,25 +232,25 @@ def _places(program: Node, evaluator: Evaluator) -> Iterator[_Place]:
             factor = rows * (cast(int, part.args[0]) / total)
             term = part.children[0]
             if term.op != "score":
-                yield _Place(number, position, None, term, factor)
+                yield _Spot(number, position, None, term, factor)
                 continue
             for k, logit in enumerate(term.children):
-                yield _Place(number, position, k, logit.children[0], factor)
+                yield _Spot(number, position, k, logit.children[0], factor)
 
 
-def _with_selection(program: Node, place: _Place, selection: Node) -> Node:
-    rule = program.children[place.rule]
+def _with_selection(program: Node, spot: _Spot, selection: Node) -> Node:
+    rule = program.children[spot.rule]
     parts = list(mixture_of(rule).children)
-    part = parts[place.part]
+    part = parts[spot.part]
     term = selection
-    if place.logit is not None:
+    if spot.logit is not None:
         logits = list(part.children[0].children)
-        logits[place.logit] = Node("logit", logits[place.logit].args[0], selection)
+        logits[spot.logit] = Node("logit", logits[spot.logit].args[0], selection)
         term = Node("score", *logits)
-    parts[place.part] = Node("part", part.args[0], term)
+    parts[spot.part] = Node("part", part.args[0], term)
     mixture = Node("mixture", *parts)
     changed = Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
-    return _with_rule(program, place.rule, changed)
+    return _with_rule(program, spot.rule, changed)
 
 
 def _with_rule(program: Node, number: int, rule: Node) -> Node:

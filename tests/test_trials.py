@@ -1,0 +1,62 @@
+"""What a trial says a changed program overlaps is what the changed program overlaps."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grammar.parser import parse_or_raise
+from grammar.printer import to_text
+from grammar.token_facts import Token
+from grammar.tree import Node
+from interpreter import evaluate
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from interpreter.trials import Trials
+from synth.reshaping import _place, _spots, _with_selection
+from tests.strategies import selections, token_lists
+
+SHAPES = (
+    "60 first + 40 {0}",
+    "{0}",
+    "when noun: {0}; 3 {1} + 1 self",
+    "score(2.0 {0} - 1.5 {1} + 0.7 first)",
+    "when {2}: 3 score(-1.0 {0}); 2 score(1.5 {1} + 2.5 {0}) + 1 {1}",
+)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@settings(max_examples=100, deadline=None)
+@given(
+    shape=st.sampled_from(SHAPES),
+    terms=st.lists(selections(), min_size=3, max_size=3),
+    guard=st.sampled_from(["noun", "stop", "verb or stop"]),
+    batch=st.lists(token_lists(), min_size=1, max_size=3),
+    causal=st.booleans(),
+    seed=st.integers(0, 9),
+)
+def test_a_trial_is_the_changed_program(
+    compiled: bool,
+    shape: str,
+    terms: list[Node],
+    guard: str,
+    batch: list[list[Token]],
+    causal: bool,
+    seed: int,
+) -> None:
+    program = parse_or_raise(shape.format(to_text(terms[0]), to_text(terms[1]), guard))
+    facts = make_facts(batch, causal=causal)
+    noise = torch.rand(facts.visible.shape, generator=torch.Generator().manual_seed(seed)) ** 3
+    target = (noise + 0.01) * facts.visible
+    target = target / target.sum(-1, keepdim=True).clamp_min(1e-9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "COMPILED", compiled)
+        evaluator = Evaluator(facts)
+    assert (evaluator.mixer is not None) is compiled
+    now = evaluator.matrices(program)
+    for spot in _spots(program, evaluator):
+        trials = Trials(evaluator, _place(program, spot, evaluator, now), target)
+        for other in (spot.selection, terms[2]):
+            changed = evaluator.matrices(_with_selection(program, spot, other))
+            expected = float(torch.minimum(changed, target).sum())
+            assert trials.overlap(other) == pytest.approx(expected, abs=1e-4, rel=1e-4)
