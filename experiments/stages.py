@@ -33,13 +33,12 @@ from synth.summary import TRIVIAL
 
 CLAIM = "Each stage of the search finds programs that predict heads better than those before it."
 
-
-Stage = Callable[[Refinement], Node]
-STAGES: Mapping[str, Stage] = {
+STAGES: Mapping[str, Callable[[Refinement], Node]] = {
     "tried": lambda found: found.parent,
     "constants fitted": lambda found: found.fitted,
     "grown": lambda found: [found.fitted, *found.grown][-1],
     "reshaped": lambda found: [found.fitted, *found.grown, *found.reshaped][-1],
+    "cut back, grown and reshaped again": lambda found: found.programs[-2],
     "fitted on all, pruned": lambda found: found.last,
 }
 

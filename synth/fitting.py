@@ -14,6 +14,7 @@ from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
 from synth.constants import Constants, Features
+from synth.library_view import terms
 from synth.structure import mixture_of
 
 STEPS = 80
@@ -69,19 +70,29 @@ class Fitter:
             return Node(program.op, *(self._plain(child) for child in program.children))
         return program
 
+    def shrunk(self, program: Node, target: Tensor, most: int) -> Node:
+        """The program with `most` terms at most: each time the part goes that costs least."""
+        while terms(program) > most:
+            program = cast(Node, self._less_one(program, target))
+        return program
+
     def _pruned(self, program: Node, target: Tensor) -> Node:
         """Drops the part that costs least, again and again, while it costs less than `WORTH`."""
         best = self.score(program, target)
-        while True:
-            smaller = [(self.score(p, target), p) for p in _without_one_part(program)]
-            if not smaller:
-                return program
-            _, candidate = max(smaller, key=lambda pair: pair[0])
-            candidate = self.fit_constants(candidate, target, STEPS_AFTER_PRUNING)
+        while (candidate := self._less_one(program, target)) is not None:
             score = self.score(candidate, target)
             if score < best - WORTH:
-                return program
+                break
             program, best = candidate, max(best, score)
+        return program
+
+    def _less_one(self, program: Node, target: Tensor) -> Node | None:
+        """Without the part that costs least, the rest fitted again; None where there is one."""
+        smaller = [(self.score(p, target), p) for p in _without_one_part(program)]
+        if not smaller:
+            return None
+        _, candidate = max(smaller, key=lambda pair: pair[0])
+        return self.fit_constants(candidate, target, STEPS_AFTER_PRUNING)
 
 
 def _without_one_part(program: Node) -> list[Node]:

@@ -31,7 +31,7 @@ TRIED_SHARES = (0.05, 0.15, 0.4)
 TRIED_LOGITS = (-2.0, -0.7, 0.7, 2.0)
 RANKED = 6
 """Selections per rule that are tried with each share."""
-FITTED = 2
+FITTED = 5
 """Steps whose constants are fitted in each round."""
 STEPS = 20
 KEPT_BY_GUARD = 2

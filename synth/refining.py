@@ -36,6 +36,12 @@ GROWING_TEXTS = 24
 RANKING_TEXTS = 10
 """The first of those, on which the many ways to reshape a program are ranked."""
 
+TIMES_AGAIN = 2
+CUT_BACK = 7
+"""Terms that a program keeps when it is grown again: what came first is not what is best."""
+WORTH = 0.0005
+"""IoU on the growing texts that the programs of another time must add."""
+
 FITTED = 3
 """Programs per head whose constants are fitted before the best of them grows."""
 
@@ -96,13 +102,15 @@ class Refinement:
     grown: list[Node]
     reshaped: list[Node]
     """The program after each step of growing, then of reshaping."""
+    again: list[Node]
+    """After each time that it was cut back, grown and reshaped again."""
     last: Node
     """With constants fitted on all texts, and without parts that earn nothing."""
 
     @property
     def programs(self) -> list[Node]:
         """Every step, the first one first."""
-        return [self.fitted, *self.grown, *self.reshaped, self.last]
+        return [self.fitted, *self.grown, *self.reshaped, *self.again, self.last]
 
 
 class Refiner:
@@ -130,8 +138,26 @@ class Refiner:
         parent = max(fitted, key=lambda p: self.quick.score(fitted[p], few))
         grown = self._grower.grow(fitted[parent], few)
         reshaped = self._reshaper.reshape([fitted[parent], *grown][-1], few)
-        last = [fitted[parent], *grown, *reshaped][-1]
-        return Refinement(parent, fitted[parent], grown, reshaped, self._fitter.fit(last, target))
+        again = self._again([fitted[parent], *grown, *reshaped][-1], few)
+        last = [fitted[parent], *grown, *reshaped, *again][-1]
+        return Refinement(
+            parent, fitted[parent], grown, reshaped, again, self._fitter.fit(last, target)
+        )
+
+    def _again(self, program: Node, target: Tensor) -> list[Node]:
+        """Better programs, each from the one before: cut back, grown and reshaped again."""
+        found: list[Node] = []
+        best = self.quick.score(program, target)
+        while len(found) < TIMES_AGAIN:
+            small = self.quick.shrunk(program, target, CUT_BACK)
+            grown = [small, *self._grower.grow(small, target)][-1]
+            reshaped = [grown, *self._reshaper.reshape(grown, target)][-1]
+            score = self.quick.score(reshaped, target)
+            if score < best + WORTH:
+                break
+            program, best = reshaped, score
+            found.append(program)
+        return found
 
 
 @lru_cache(maxsize=1)

@@ -27,8 +27,8 @@ from synth.vocabulary import is_selection
 
 WORTH = 0.0007
 """IoU on the growing texts that a change must add: a program that says more is harder to read."""
-MOST_STEPS = 10
-FITTED = 2
+MOST_STEPS = 20
+FITTED = 4
 """Changes whose constants are fitted in each round."""
 STEPS = 20
 
