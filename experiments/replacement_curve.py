@@ -42,6 +42,7 @@ CLAIM = (
     "Perplexity rises with the share of heads replaced, and by how much depends on what the "
     "programs were fitted to and on the order."
 )
+CONTROLS = ("first token", "best trivial", "exchanged")
 CURVE_ORDERS = ("damage", "output-error", "iou")
 SHARES = "0.05,0.1,0.25,0.5,0.75,1"
 
@@ -135,16 +136,16 @@ def replacements(
     if not there:
         raise InputError(f"{place} has none of the choices {', '.join(kinds)} for {loaded.name}")
     found = {kind: stand_ins(place, loaded, kind, tokens, every) for kind in there}
-    best = min(there, key=lambda kind: (*MOST_FAITHFUL, kind).index(kind))
+    best = _best_of(there)
     heads = list(found[best].trees)
     first = parse_or_raise(FIRST_TOKEN)
-    found["first token"] = replace(found[best], trees=dict.fromkeys(heads, first))
-    found["best trivial"] = best_trivial(found[best], ordering, tokens)
+    first_token = replace(found[best], trees=dict.fromkeys(heads, first))
+    trivial = best_trivial(found[best], ordering, tokens)
     # Round a circle in random order, so that no head of several keeps its own program.
     circle = random.Random(0).sample(sorted(heads), len(heads))
     exchanged = {head: found[best].trees[circle[i - 1]] for i, head in enumerate(circle)}
-    found["exchanged"] = replace(found[best], trees=exchanged)
-    return found
+    controls = (first_token, trivial, replace(found[best], trees=exchanged))
+    return found | dict(zip(CONTROLS, controls, strict=True))
 
 
 def best_trivial(programs: StandIns, texts: Texts, tokens: int) -> StandIns:
@@ -167,13 +168,23 @@ def best_trivial(programs: StandIns, texts: Texts, tokens: int) -> StandIns:
 def orders_of(
     programs: Mapping[str, StandIns], ordering: Texts, tokens: int
 ) -> dict[Series, list[Head]]:
-    """The heads of each series; programs that explain nothing come in the order of damage alone."""
-    found = {}
-    for name, those in programs.items():
-        judged = those.judged(ordering, tokens)
-        for order in CURVE_ORDERS if name in MOST_FAITHFUL else CURVE_ORDERS[:1]:
-            found[name, order] = order_heads(order, judged)
-    return found
+    """The heads of each series.
+
+    Programs that explain nothing replace the same heads as the most faithful ones, by damage.
+    """
+    choices = [name for name in programs if name not in CONTROLS]
+    found = {
+        (name, order): order_heads(order, programs[name].judged(ordering, tokens))
+        for name in choices
+        for order in CURVE_ORDERS
+    }
+    by_damage = found[_best_of(choices), CURVE_ORDERS[0]]
+    return found | {(name, CURVE_ORDERS[0]): by_damage for name in CONTROLS}
+
+
+def _best_of(kinds: Sequence[str]) -> str:
+    """The most faithful of some kinds of choices."""
+    return min(kinds, key=lambda kind: (*MOST_FAITHFUL, kind).index(kind))
 
 
 def _key(series: Series, share: float) -> str:
