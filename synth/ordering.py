@@ -13,7 +13,7 @@ from grammar.errors import InputError
 from grammar.tree import Node
 from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
-from interpreter.likelihood import Batch, batches, examples
+from interpreter.likelihood import batches, examples
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
 from interpreter.resuming import recorded, resumed
@@ -137,28 +137,21 @@ class _Damage:
         for batch, patterns in zip(self._batches, self._patterns, strict=True):
             with torch.no_grad():
                 original = torch.log_softmax(batch.logits(), -1)
+                chances = original.exp()
                 asked += len(original)
                 earlier = {head: patterns[head] for head in before}
                 with recorded(self._model) as outputs, substituted(self._model, earlier):
                     batch.logits()
                 for head in heads:
                     here = earlier | {head: patterns[head]}
-                    totals[head] += self._divergence(batch, original, here, outputs, head[0])
+                    with substituted(self._model, here), resumed(self._model, outputs, head[0]):
+                        changed = torch.log_softmax(batch.logits(), -1)
+                    # In place: a matrix over the vocabulary is dearer than what is done with it.
+                    lost = changed.neg_().add_(original)
+                    totals[head] += float(torch.linalg.vecdot(chances, lost).sum())
                     if batch is self._batches[-1]:
                         done()
         return {head: total / asked for head, total in totals.items()}
-
-    def _divergence(
-        self,
-        batch: Batch,
-        original: Tensor,
-        patterns: Mapping[Head, Tensor],
-        outputs: list[object],
-        layer: int,
-    ) -> float:
-        with substituted(self._model, patterns), resumed(self._model, outputs, layer):
-            changed = torch.log_softmax(batch.logits(), -1)
-        return float((original.exp() * (original - changed)).sum())
 
 
 def order_heads(name: str, judged: Judged) -> list[Head]:
