@@ -51,6 +51,7 @@ CAUSAL = smollm2-135m
 QUESTIONS =
 TASKS =
 SIZE =
+LENGTHS =
 
 ALL = $(CLAIMS) $(filter-out $(if $(QUESTIONS)$(TASKS),,question_answering),$(REPLACING))
 
@@ -59,12 +60,12 @@ experiments: $(ALL) safety_and_speed
 
 # All of them small, under 15 minutes on two cores; the numbers go to demo/quick and say little.
 experiments-quick:
-	$(MAKE) $(ALL) SIZE="--every 10 --limit 12 --output demo/quick"
+	$(MAKE) $(ALL) SIZE="--every 10 --limit 12 --output demo/quick" LENGTHS="--tokens 96"
 	$(MAKE) proposers_compared SIZE="--every 90 --limit 12 --evaluations 4 --refine 1 --output demo/quick"
 	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
 
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
-travel replacement_travel: MORE = $(addprefix --texts ,$(OTHERS))
+travel replacement_travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS)
 ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
 ablation: MORE = --texts code
 question_answering stories: TEXTS_OPTION = --order-texts

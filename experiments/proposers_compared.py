@@ -196,7 +196,7 @@ def comparison(setting: Setting, compared_arms: Arms, refine: int) -> dict[str, 
 
 def draw(results: Mapping[str, Any], title: str, path: Path) -> None:
     """IoU against the number of evaluated programs."""
-    figure, axes = new_figure(1, 1, width=7, height=4)
+    figure, axes = new_figure(1, 1, width=9.5, height=4)
     axis = axes[0][0]
     for arm in results["arms"]:
         means = [at["mean_iou"] for at in arm["curve"]]
@@ -208,7 +208,7 @@ def draw(results: Mapping[str, Any], title: str, path: Path) -> None:
     axis.set_xlabel("programs evaluated for a head, constants fitted")
     axis.set_ylabel("mean IoU, test documents")
     axis.set_title(title, fontsize=9)
-    axis.legend(fontsize=7)
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5))
     save(figure, path)
 
 
