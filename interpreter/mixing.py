@@ -181,7 +181,7 @@ def _invert_totals(weights: Array, ends: Array, scales: Array) -> None:
 
 
 @numba.njit(fastmath=REORDERED, inline="always")
-def _exponentials(row: Array, end: int, bits: Array, powers: Array) -> Any:
+def exponentials(row: Array, end: int, bits: Array, powers: Array) -> Any:
     """Makes `row` the exponentials of itself less its maximum, and returns their sum.
 
     `bits` int32 and `powers` float32 are the same memory.
@@ -244,7 +244,7 @@ def _mix(
                         given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
                         for j in range(end):
                             row[j] += logit * given[j]
-                    weight /= _exponentials(row, end, bits, powers)
+                    weight /= exponentials(row, end, bits, powers)
                     for j in range(end):
                         out[j] += weight * row[j]
                     continue

@@ -4,6 +4,7 @@ The loss is 1 - IoU, whose subgradient is that of the minimum.  What is returned
 program with whole-number weights, so its score is that of the text that is stored.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.scores import iou
 from synth.constants import Constants, Features
 from synth.library_view import terms
+from synth.slopes import Slopes
 from synth.structure import mixture_of
 
 STEPS = 80
@@ -48,16 +50,23 @@ class Fitter:
         constants = Constants(self._plain(program))
         if constants.settled:
             return canonical(constants.rounded())
-        features = Features(constants, self.evaluator)
         for tensor in constants.tensors:
             tensor.requires_grad_(True)
         optimizer = torch.optim.Adam(constants.tensors, lr=LEARNING_RATE)
+        descend = self._descent(constants, target)
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = 1 - iou(target, features.matrices(constants)).mean()
-            loss.backward()
+            descend()
             optimizer.step()
         return canonical(constants.rounded())
+
+    def _descent(self, constants: Constants, target: Tensor) -> Callable[[], object]:
+        """Leaves the gradient of 1 - IoU with each of the constants' tensors."""
+        if self.evaluator.mixer is not None:
+            slopes = Slopes(constants, self.evaluator, self.evaluator.mixer, target)
+            return lambda: slopes.descend(constants)
+        features = Features(constants, self.evaluator)
+        return lambda: (1 - iou(target, features.matrices(constants)).mean()).backward()
 
     def _plain(self, program: Node) -> Node:
         """With `first` for what finds nothing in any text: it says no more, and reads better."""

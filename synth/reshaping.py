@@ -130,12 +130,15 @@ class Reshaper:
             for other in shortlist[old] if old in shortlist else self._others(spot.selection):
                 changed = partial(_with_selection, program, spot, other)
                 found.append(_Change(trials.overlap(other), old, other, changed))
-        for number, rule in enumerate(program.children[:-1]):
-            guard, mixture = rule.children
+        overlaps = _overlaps_by_rule(program, evaluator, target)
+        guards = [rule.children[0] for rule in program.children[:-1]]
+        for number, guard in enumerate(guards):
             old = ("guard", guard)
             for other in shortlist[old] if old in shortlist else self._other_guards(guard):
-                changed = partial(_with_rule, program, number, Node("when", other, mixture))
-                overlap = float(torch.minimum(evaluator.matrices(changed()), target).sum())
+                others = [*guards[:number], other, *guards[number + 1 :]]
+                overlap = _overlap_with_guards(others, evaluator, overlaps)
+                rule = Node("when", other, program.children[number].children[1])
+                changed = partial(_with_rule, program, number, rule)
                 found.append(_Change(overlap, old, other, changed))
         return sorted(found, key=lambda change: -change.overlap)
 
@@ -196,6 +199,21 @@ def _place(program: Node, spot: _Spot, evaluator: Evaluator, now: Tensor) -> Pla
     most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).clamp_min(0)
     strength = cast(int, term.children[spot.logit].args[0]) / 10
     return Place(rest, spot.factor, (total - most).exp() * visible, strength)
+
+
+def _overlaps_by_rule(program: Node, evaluator: Evaluator, target: Tensor) -> Tensor:
+    """[rule, text, query]: the overlap of each row with the target, were that rule to decide."""
+    mixtures = [Node("program", mixture_of(rule)) for rule in program.children]
+    rows = [torch.minimum(evaluator.matrices(m), target).sum(-1) for m in mixtures]
+    return torch.stack(rows)
+
+
+def _overlap_with_guards(guards: Sequence[Node], evaluator: Evaluator, overlaps: Tensor) -> float:
+    """The overlap with the target, were the rules to have these guards."""
+    decided = overlaps[-1]
+    for guard, overlap in zip(reversed(guards), overlaps[:-1].flip(0), strict=True):
+        decided = torch.where(evaluator.guard(guard), overlap, decided)
+    return float(decided.sum())
 
 
 def _shortlist(ranked: Sequence[_Change]) -> Shortlist:

@@ -13,7 +13,7 @@ from interpreter import evaluate
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.trials import Trials
-from synth.reshaping import _place, _spots, _with_selection
+from synth.reshaping import _overlap_with_guards, _overlaps_by_rule, _place, _spots, _with_selection
 from tests.strategies import selections, token_lists
 
 SHAPES = (
@@ -60,3 +60,15 @@ def test_a_trial_is_the_changed_program(
             changed = evaluator.matrices(_with_selection(program, spot, other))
             expected = float(torch.minimum(changed, target).sum())
             assert trials.overlap(other) == pytest.approx(expected, abs=1e-4, rel=1e-4)
+    overlaps = _overlaps_by_rule(program, evaluator, target)
+    *guarded, last = program.children
+    guards = [rule.children[0] for rule in guarded]
+    other = Node("not", Node("comma"))
+    for number in range(len(guards)):
+        guards[number] = other
+        pairs = zip(guards, guarded, strict=True)
+        rules = [Node("when", guard, rule.children[1]) for guard, rule in pairs]
+        changed = evaluator.matrices(Node("program", *rules, last))
+        expected = float(torch.minimum(changed, target).sum())
+        found = _overlap_with_guards(guards, evaluator, overlaps)
+        assert found == pytest.approx(expected, abs=1e-4, rel=1e-4)
