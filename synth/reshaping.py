@@ -196,7 +196,8 @@ def _place(program: Node, spot: _Spot, evaluator: Evaluator, now: Tensor) -> Pla
             total += cast(int, logit.args[0]) / 10 * evaluator.weights(logit.children[0])
     # Whatever the place holds multiplies these; no logit is large enough to overflow them.
     visible = evaluator.facts.visible
-    most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).clamp_min(0)
+    # Rows of padding see nothing.
+    most = total.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).nan_to_num(neginf=0.0)
     strength = cast(int, term.children[spot.logit].args[0]) / 10
     return Place(rest, spot.factor, (total - most).exp() * visible, strength)
 

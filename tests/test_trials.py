@@ -21,6 +21,7 @@ SHAPES = (
     "{0}",
     "when noun: {0}; 3 {1} + 1 self",
     "score(2.0 {0} - 1.5 {1} + 0.7 first)",
+    "score(-9.9 any - 9.9 not {2} - 9.9 distance(any) - 9.9 near(any, 60) + 1.0 {0})",
     "when {2}: 3 score(-1.0 {0}); 2 score(1.5 {1} + 2.5 {0}) + 1 {1}",
 )
 
