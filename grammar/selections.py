@@ -66,7 +66,7 @@ def _halved(steps: int, half_life: int) -> float:
 
 def _halving(steps: "Tensor", half_life: int) -> "Tensor":
     """The same on tensors: float32, 2 ** -(steps / half_life)."""
-    return (steps / half_life).clamp_max_(MOST_HALVINGS).neg_().exp2_()
+    return (steps.float() / half_life).clamp_max_(MOST_HALVINGS).neg_().exp2_()
 
 
 def _recent_scalar(i: int, members: list[int]) -> list[int]:

@@ -14,6 +14,11 @@ from grammar.token_facts import UNIVERSAL_POS, Token
 from grammar.words import fold_word
 
 
+def _array(values: Any) -> "Array":
+    found: Array = values.view(Array)
+    return found
+
+
 class Array(np.ndarray[Any, Any]):
     """An array with the methods of a tensor that the declarations use."""
 
@@ -23,22 +28,34 @@ class Array(np.ndarray[Any, Any]):
     def float(self) -> "Array":
         return self.astype(np.float32).view(Array)
 
-    def abs(self) -> "Array":
-        return np.abs(self).view(Array)
+    # In place on tensors; here each gives a new array, and what it is called on is not used again.
 
-    def exp2(self) -> "Array":
-        return np.exp2(self).view(Array)
+    def abs_(self) -> "Array":
+        return _array(np.abs(self))
 
-    def log2(self) -> "Array":
-        return np.log2(self).view(Array)
+    def neg_(self) -> "Array":
+        return _array(np.negative(self))
 
-    def clamp_max(self, most: Any) -> "Array":
-        least: Array = np.minimum(self, most).view(Array)
-        return least
+    def add_(self, other: Any) -> "Array":
+        return _array(np.add(self, other))
 
-    def clamp_min(self, least: Any) -> "Array":
-        most: Array = np.maximum(self, least).view(Array)
-        return most
+    def mul_(self, other: Any) -> "Array":
+        return _array(np.multiply(self, other))
+
+    def cumsum_(self, axis: Any) -> "Array":
+        return _array(np.cumsum(self, axis))
+
+    def exp2_(self) -> "Array":
+        return _array(np.exp2(self))
+
+    def log2_(self) -> "Array":
+        return _array(np.log2(self))
+
+    def clamp_max_(self, most: Any) -> "Array":
+        return _array(np.minimum(self, most))
+
+    def clamp_min_(self, least: Any) -> "Array":
+        return _array(np.maximum(self, least))
 
 
 class Facts:
