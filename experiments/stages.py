@@ -34,11 +34,12 @@ from synth.summary import TRIVIAL
 CLAIM = "Each stage of the search finds programs that predict heads better than those before it."
 
 STAGES: Mapping[str, Callable[[Refinement], Node]] = {
-    "tried": lambda found: found.parent,
-    "constants fitted": lambda found: found.fitted,
-    "grown": lambda found: [found.fitted, *found.grown][-1],
-    "reshaped": lambda found: [found.fitted, *found.grown, *found.reshaped][-1],
-    "cut back, grown and reshaped again": lambda found: found.programs[-2],
+    "tried": lambda found: found.paths[0].parent,
+    "constants fitted": lambda found: found.paths[0].fitted,
+    "grown": lambda found: [found.paths[0].fitted, *found.paths[0].grown][-1],
+    "reshaped": lambda found: found.paths[0].programs[-1],
+    "the best of three starts": lambda found: found.best.programs[-1],
+    "cut back, grown and reshaped again": lambda found: [*found.best.programs, *found.again][-1],
     "fitted on all, pruned": lambda found: found.last,
 }
 

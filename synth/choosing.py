@@ -6,7 +6,7 @@ from grammar.printer import to_text
 from grammar.tree import Node
 from synth.library_view import terms
 
-TOLERANCE = 0.005
+TOLERANCE = 0.002
 """The smallest program within this IoU of the best one is chosen."""
 
 

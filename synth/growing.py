@@ -5,7 +5,6 @@ the program misses, summed over the keys: one pass over the pool ranks every sel
 guard.  The best few are tried in earnest, their constants fitted, and the best of those is kept.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,10 +14,9 @@ from torch import Tensor
 from grammar import limits
 from grammar.canonical import canonical
 from grammar.tree import Node
-from interpreter.evaluate import Evaluator
-from interpreter.facts import Facts
 from synth.fitting import Fitter
 from synth.library_view import terms
+from synth.pool import Pool
 from synth.structure import mixture_of
 
 MAX_TERMS = 12
@@ -36,33 +34,6 @@ FITTED = 5
 STEPS = 20
 KEPT_BY_GUARD = 2
 """Heaviest parts of the last rule with which a new guarded rule starts."""
-POOL_CHUNK = 64
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Selections evaluated on the growing texts.  `values` is [text * query, selection, key]."""
-
-    nodes: list[Node]
-    values: Tensor
-
-    @classmethod
-    def of(
-        cls, nodes: list[Node], facts: Facts, value: Callable[[Evaluator, Node], Tensor]
-    ) -> "Pool":
-        """`value` gives [text, query, key] of one node."""
-        texts, n, _ = facts.visible.shape
-        values = torch.empty(texts * n, len(nodes), n)
-        for start in range(0, len(nodes), POOL_CHUNK):
-            # An evaluator keeps what it computes: a fresh one bounds the memory.
-            evaluator = Evaluator(facts)
-            for k, node in enumerate(nodes[start : start + POOL_CHUNK], start):
-                values[:, k] = value(evaluator, node).reshape(texts * n, n)
-        return cls(nodes, values)
-
-    def products(self, keys: Tensor) -> Tensor:
-        """[text * query, selection]: each selection's sum over the keys, weighed by `keys`."""
-        return torch.bmm(self.values, keys.flatten(0, 1)[:, :, None])[:, :, 0]
 
 
 @dataclass(frozen=True)
@@ -82,16 +53,17 @@ class Grower:
         self._parts = parts
         self._logits = logits
         self._rows = float(self._evaluator.facts.real.sum())
-        self._guards = [(g, self._evaluator.guard(g).flatten().float()) for g in guards]
+        self._guards = guards
+        members = [self._evaluator.guard(guard).flatten().float() for guard in guards]
+        self._members = torch.stack(members)  # [guard, text * query]
 
     @classmethod
     def over(
         cls, fitter: Fitter, selections: list[Node], logits: list[Node], guards: list[Node]
     ) -> "Grower":
         """A grower over these, evaluated on the fitter's texts."""
-        facts = fitter.evaluator.facts
-        parts = Pool.of(selections, facts, Evaluator.shares)
-        return cls(fitter, parts, Pool.of(logits, facts, Evaluator.weights), guards)
+        parts = Pool.of(selections, fitter.evaluator, shares=True)
+        return cls(fitter, parts, Pool.of(logits, fitter.evaluator, shares=False), guards)
 
     def grow(self, program: Node, target: Tensor) -> list[Node]:
         """The programs after each round, the given one left out; each has a step more.
@@ -121,7 +93,7 @@ class Grower:
     def _steps(self, program: Node, target: Tensor) -> list[_Step]:
         now = self._evaluator.matrices(program)
         missing = ((target - now) / FULL).clamp(0, 1)
-        gains = self._parts.products(missing)
+        gains = self._parts.products(missing).flatten(0, 1)
         found: list[_Step] = []
         undecided = self._evaluator.facts.real.flatten().float()
         for number, rule in enumerate(program.children):
@@ -129,27 +101,30 @@ class Grower:
             if rule.op == "when":
                 rows = undecided * self._evaluator.guard(rule.children[0]).flatten()
                 undecided = undecided - rows
-            found += self._more_parts(program, number, rows, gains, now, target)
+            found += self._more_parts(program, number, rows, rows @ gains, now, target)
             found += self._more_logits(program, number, rows, missing, now, target)
         found += self._more_rules(program, undecided, gains, now, target)
         return found
 
     def _tried(
         self, base: Tensor, rows: Tensor, gains: Tensor, target: Tensor, most: int
-    ) -> list[tuple[float, int, float]]:
-        """(overlap per row, selection, share) of the best selections mixed into `base`."""
+    ) -> list[tuple[float, Node, float]]:
+        """(overlap per row, selection, share) of the best selections mixed into `base`.
+
+        `gains` [selection] is what each catches in these rows of what the program misses.
+        """
         chosen = rows.nonzero()[:, 0]
         n = base.shape[-1]
         base, real = base.reshape(-1, n)[chosen], target.reshape(-1, n)[chosen]
-        best = gains[chosen].sum(0).topk(min(most, len(self._parts.nodes))).indices.tolist()
         found = []
-        for k in best:
-            share = self._parts.values[chosen, k]
+        for k in gains.topk(min(most, len(gains))).indices.tolist():
+            selection = self._parts.nodes[k]
+            share = self._evaluator.shares(selection).flatten(0, 1)[chosen]
             overlap, a = max(
                 (float(torch.minimum((1 - a) * base + a * share, real).sum()), a)
                 for a in TRIED_SHARES
             )
-            found.append((overlap / self._rows, k, a))
+            found.append((overlap / self._rows, selection, a))
         return found
 
     def _overlap(self, now: Tensor, target: Tensor, rows: Tensor) -> float:
@@ -166,8 +141,8 @@ class Grower:
             return []
         before = self._overlap(now, target, rows)
         found = []
-        for overlap, k, share in self._tried(now, rows, gains, target, RANKED):
-            bigger = _with_part(mixture, self._parts.nodes[k], share)
+        for overlap, selection, share in self._tried(now, rows, gains, target, RANKED):
+            bigger = _with_part(mixture, selection, share)
             found.append(_Step(_with_mixture(program, number, bigger), overlap - before))
         return found
 
@@ -182,13 +157,13 @@ class Grower:
         kept = Node("mixture", *heaviest[:KEPT_BY_GUARD])
         base = self._evaluator.matrices(Node("program", kept))
         found = []
-        for guard, members in self._guards:
-            rows = members * undecided
-            if not rows.any() or bool((rows == undecided).all()):
+        decided = self._members * undecided
+        for guard, rows, caught in zip(self._guards, decided, decided @ gains, strict=True):
+            if not rows.any() or torch.equal(rows, undecided):
                 continue
             before = self._overlap(now, target, rows)
-            ((overlap, k, share),) = self._tried(base, rows, gains, target, 1)
-            rule = Node("when", guard, _with_part(kept, self._parts.nodes[k], share))
+            ((overlap, selection, share),) = self._tried(base, rows, caught, target, 1)
+            rule = Node("when", guard, _with_part(kept, selection, share))
             bigger = Node("program", *guarded, rule, last)
             # The copies cost terms but can be weighed anew, which this trial does not show.
             found.append(_Step(canonical(bigger), overlap - before))
@@ -209,7 +184,7 @@ class Grower:
             share = weights[position] / sum(weights)
             softmax = self._evaluator.shares(score)
             pull = softmax * (missing - (missing * softmax).sum(-1, keepdim=True))
-            slopes = (self._logits.products(pull) * rows[:, None]).sum(0)
+            slopes = rows @ self._logits.products(pull).flatten(0, 1)
             for k in slopes.abs().topk(min(RANKED, len(slopes))).indices.tolist():
                 for logit in TRIED_LOGITS:
                     if logit * float(slopes[k]) < 0:

@@ -1,4 +1,4 @@
-"""Refines what was proposed, head by head: fit the best, grow the best of those, reshape, fit."""
+"""Refines what was proposed, head by head: fits and grows the best few, goes on with the best."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ WORTH = 0.0005
 """IoU on the growing texts that the programs of another time must add."""
 
 FITTED = 3
-"""Programs per head whose constants are fitted before the best of them grows."""
+"""Programs per head that are fitted and grown: which grows best does not show before."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Tried:
 
     programs: tuple[str, ...]
     best: Mapping[Head, tuple[str, ...]]
-    """Of each head the programs whose constants are fitted before one of them grows."""
+    """Of each head the programs that are fitted and grown."""
 
 
 def try_all(
@@ -86,31 +86,46 @@ def refine(tried: Tried, job: Job, run: Run, patterns: Captured, library: Librar
             refiner = known_refiner(tokens, patterns.causal, tried.programs)
             found = refiner.refined(tried.best[head], patterns.head(head))
             seed = job.settings.seed
-            refined = [_refined(program, found.parent, seed) for program in found.programs]
+            refined = [_refined(program, parent, seed) for program, parent in found.programs]
             library.record_batch(run, *head, "grow", 0, refined)
             bar.advance(task)
+
+
+@dataclass(frozen=True)
+class Path:
+    """How a program came to be of a given one."""
+
+    parent: Node
+    fitted: Node
+    """The parent with fitted constants."""
+    grown: list[Node]
+    reshaped: list[Node]
+    """The program after each step of growing, then of reshaping."""
+
+    @property
+    def programs(self) -> list[Node]:
+        """Every step, the first one first."""
+        return [self.fitted, *self.grown, *self.reshaped]
 
 
 @dataclass(frozen=True)
 class Refinement:
     """How one head's program came to be."""
 
-    parent: Node
-    """The one of the given programs that was best once its constants were fitted."""
-    fitted: Node
-    """The parent with these constants."""
-    grown: list[Node]
-    reshaped: list[Node]
-    """The program after each step of growing, then of reshaping."""
+    paths: list[Path]
+    """From each given program, first from the one that was best once its constants were fitted."""
+    best: Path
+    """The one that ends in the best program."""
     again: list[Node]
-    """After each time that it was cut back, grown and reshaped again."""
+    """That program after each time that it was cut back, grown and reshaped again."""
     last: Node
     """With constants fitted on all texts, and without parts that earn nothing."""
 
     @property
-    def programs(self) -> list[Node]:
-        """Every step, the first one first."""
-        return [self.fitted, *self.grown, *self.reshaped, *self.again, self.last]
+    def programs(self) -> list[tuple[Node, Node]]:
+        """Every program on the way, each with the given one that it came of."""
+        on_paths = [(program, path.parent) for path in self.paths for program in path.programs]
+        return [*on_paths, *((program, self.best.parent) for program in (*self.again, self.last))]
 
 
 class Refiner:
@@ -128,21 +143,24 @@ class Refiner:
         self._reshaper = vocabulary_reshaper(self.quick, growing)
 
     def refined(self, best: Sequence[str], target: Tensor) -> Refinement:
-        """Fits the constants of the programs, grows and reshapes the best of them, and fits it.
+        """Fits, grows and reshapes each of the programs, and goes on with what became the best.
 
         `target` is [text, query, key] float32 on all the texts.
         """
         few = on_first(target, self.quick.evaluator.facts)
         starts = [parse_or_raise(text) for text in best]
-        fitted = {p: self.quick.fit_constants(p, few, STEPS) for p in starts}
-        parent = max(fitted, key=lambda p: self.quick.score(fitted[p], few))
-        grown = self._grower.grow(fitted[parent], few)
-        reshaped = self._reshaper.reshape([fitted[parent], *grown][-1], few)
-        again = self._again([fitted[parent], *grown, *reshaped][-1], few)
-        last = [fitted[parent], *grown, *reshaped, *again][-1]
-        return Refinement(
-            parent, fitted[parent], grown, reshaped, again, self._fitter.fit(last, target)
-        )
+        fitted = {start: self.quick.fit_constants(start, few, STEPS) for start in starts}
+        starts.sort(key=lambda start: -self.quick.score(fitted[start], few))
+        paths = [self._path(start, fitted[start], few) for start in starts]
+        ended = max(paths, key=lambda path: self.quick.score(path.programs[-1], few))
+        again = self._again(ended.programs[-1], few)
+        last = [*ended.programs, *again][-1]
+        return Refinement(paths, ended, again, self._fitter.fit(last, target))
+
+    def _path(self, parent: Node, fitted: Node, target: Tensor) -> Path:
+        grown = self._grower.grow(fitted, target)
+        reshaped = self._reshaper.reshape([fitted, *grown][-1], target)
+        return Path(parent, fitted, grown, reshaped)
 
     def _again(self, program: Node, target: Tensor) -> list[Node]:
         """Better programs, each from the one before: cut back, grown and reshaped again."""

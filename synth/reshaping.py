@@ -86,7 +86,7 @@ class Reshaper:
         query; `ranking` are the facts of the first of the fitter's texts.
         """
         self._fitter = fitter
-        self._facts = ranking
+        self._ranking = Evaluator(ranking)
         self._predicates = predicates
         self._guards = guards
 
@@ -94,12 +94,10 @@ class Reshaper:
         """The programs after each step, the given one left out, on `target` [text, query, key]."""
         steps: list[Node] = []
         best = self._fitter.score(program, target)
-        few = on_first(target, self._facts)
-        # It keeps what the rounds have in common, and is let go with them.
-        evaluator = Evaluator(self._facts)
+        few = on_first(target, self._ranking.facts)
         shortlist: Shortlist = {}
         while len(steps) < MOST_STEPS:
-            ranked = self._ranked(program, few, shortlist, evaluator)
+            ranked = self._ranked(program, few, shortlist)
             programs = (change.program() for change in ranked)
             changed = _valid(programs, FITTED)
             fitted = [self._fitter.fit_constants(p, target, STEPS) for p in changed]
@@ -115,13 +113,12 @@ class Reshaper:
                 break
         return steps
 
-    def _ranked(
-        self, program: Node, target: Tensor, shortlist: Shortlist, evaluator: Evaluator
-    ) -> list[_Change]:
+    def _ranked(self, program: Node, target: Tensor, shortlist: Shortlist) -> list[_Change]:
         """Each change, the best first, as its overlap with the target says.
 
         Of what `shortlist` holds, only what it names is tried.
         """
+        evaluator = self._ranking
         now = evaluator.matrices(program)
         found = []
         for spot in _spots(program, evaluator):

@@ -5,7 +5,7 @@ import pytest
 from grammar.canonical import canonical
 from grammar.parser import parse_or_raise
 from interpreter.evaluate import Evaluator
-from interpreter.facts import make_facts
+from interpreter.facts import make_facts, on_first
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
 from synth import refining
@@ -24,7 +24,11 @@ def test_growing_texts_may_be_shorter_than_the_rest(
     tokens = read_tokens(documents, tokenizer(), tagger, 32)
     evaluator = Evaluator(make_facts(tokens, causal=True))
     target = evaluator.matrices(canonical(parse_or_raise("60 first + 40 back(1)")))
-    found = Refiner(tokens, True, (START, "first")).refined((START, "first"), target)
-    assert found.parent in map(parse_or_raise, (START, "first"))
+    refiner = Refiner(tokens, True, (START, "first"))
+    found = refiner.refined((START, "first"), target)
+    assert {path.parent for path in found.paths} == set(map(parse_or_raise, (START, "first")))
     assert Fitter(evaluator).score(found.last, target) > 0.9
-    assert found.programs == [found.fitted, *found.grown, *found.reshaped, found.last]
+    assert found.programs[-1] == (found.last, found.best.parent)
+    few = on_first(target, refiner.quick.evaluator.facts)
+    ended = [refiner.quick.score(path.programs[-1], few) for path in found.paths]
+    assert refiner.quick.score(found.best.programs[-1], few) == max(ended)
