@@ -13,13 +13,12 @@ from typing import Any
 import click
 import numpy as np
 
-from experiments.results import write
+from experiments.results import about_texts, write
 from experiments.stand_ins import StandIns, stand_ins, texts_seen
-from experiments.subject import model_options, shipped
+from experiments.subject import model_options, opened
 from experiments.tables import Block, table, with_interval
 from interpreter.capture import capture
 from interpreter.evaluate import Evaluator
-from interpreter.models import load_model
 from interpreter.scores import iou, iou_no_sink, output_error
 from interpreter.statistics import RESAMPLES
 from interpreter.texts import Texts
@@ -51,8 +50,7 @@ def head_damage(
     as_json: bool,
 ) -> None:
     """Rank heads by damage, by IoU and by output error, and say how far the ranks agree."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     _, select = reported_and_ordering(texts, order_texts, texts_seen(place))
     select = Texts(select.name, select.documents[:limit])
     heads = about_heads(stand_ins(place, loaded, choice, max_tokens, every), select, max_tokens)
@@ -67,7 +65,7 @@ def head_damage(
         "head_damage",
         claim=CLAIM,
         loaded=loaded,
-        texts=[{"name": select.name, "sha256": select.sha256, "documents": len(select.documents)}],
+        texts=[about_texts(select)],
         library=place,
         seed=0,
         results=results,

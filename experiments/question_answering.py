@@ -16,14 +16,13 @@ import click
 import numpy as np
 
 from experiments.results import write
-from experiments.stand_ins import count_of, stand_ins
-from experiments.subject import model_options, shipped
+from experiments.stand_ins import count_of, order_options, stand_ins
+from experiments.subject import model_options, opened
 from experiments.tables import Block, table, with_interval
 from grammar.errors import InputError
-from interpreter.models import load_model
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import load_texts
-from synth.replace_command import ORDERS, parse_fractions
+from synth.replace_command import parse_fractions
 
 if TYPE_CHECKING:
     from experiments.harness import Answered
@@ -39,10 +38,7 @@ CLAIM = (
 @click.option("--items", multiple=True, type=click.Path(path_type=Path), help="Questions, JSONL.")
 @click.option("--tasks", multiple=True, help="Task of lm-evaluation-harness; needs the hub.")
 @click.option("--fractions", default="0,0.1,0.25,0.5,1", show_default=True)
-@click.option("--order", type=click.Choice(ORDERS), default="damage", show_default=True)
-@click.option("--order-texts", default="stories", show_default=True)
-@click.option("--order-tokens", default=96, show_default=True)
-@click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
+@order_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def question_answering(
     model: str,
@@ -72,8 +68,7 @@ def question_answering(
 
     local = [local_task(path) for path in items]
     asked = [task for task, _ in local] + (hub_tasks(tasks) if tasks else [])
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     programs = stand_ins(place, loaded, choice, order_tokens, every)
     ordering = load_texts(order_texts).split()["select"]
     heads = programs.ordered(order, ordering, order_tokens)

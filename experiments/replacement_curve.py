@@ -17,16 +17,16 @@ import click
 import torch
 from torch import Tensor
 
-from experiments.results import write
+from experiments.results import about_texts, write
 from experiments.stand_ins import StandIns, count_of, stand_ins, texts_seen
-from experiments.subject import model_options, shipped
+from experiments.subject import model_options, opened
 from experiments.tables import Block, table
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.capture import Head, capture, check_texts
 from interpreter.evaluate import Evaluator
 from interpreter.likelihood import Batch, batches, examples
-from interpreter.models import LoadedModel, load_model, load_spacy
+from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
 from interpreter.scores import iou, output_error
 from interpreter.substitution import substituted
@@ -73,8 +73,7 @@ def replacement_curve(
 ) -> None:
     """Measure perplexity with growing shares of the heads replaced, in many ways."""
     shares = parse_fractions(fractions)
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     reported, ordering = reported_and_ordering(texts, order_texts, texts_seen(place))
     reported = Texts(reported.name, reported.documents[:limit])
     check_texts(loaded, reported, max_tokens)
@@ -98,15 +97,11 @@ def replacement_curve(
             for (name, order), heads in orders.items()
         ],
     }
-    described = [
-        {"name": t.name, "sha256": t.sha256, "documents": len(t.documents)}
-        for t in (reported, ordering)
-    ]
     path = write(
         "replacement_curve",
         claim=CLAIM,
         loaded=loaded,
-        texts=described,
+        texts=[about_texts(reported), about_texts(ordering)],
         library=place,
         seed=0,
         results=results,

@@ -13,13 +13,13 @@ from typing import Any
 import click
 
 from experiments.replacement_curve import measured, rise
-from experiments.results import write
+from experiments.results import about_texts, write
 from experiments.sources import at_least, source_texts
 from experiments.stand_ins import count_of, stand_ins, texts_seen
-from experiments.subject import model_options, shipped
+from experiments.subject import model_options, opened
 from experiments.tables import Block, table
 from grammar.errors import InputError
-from interpreter.models import LoadedModel, load_model
+from interpreter.models import LoadedModel
 from interpreter.texts import Texts
 from synth.faithfulness import reported_and_ordering
 from synth.replace_command import parse_fractions
@@ -122,8 +122,7 @@ def main(
     tokens: Sequence[int],
 ) -> None:
     """Measure the perplexity of models with heads replaced on texts of many kinds and lengths."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     shares = parse_fractions(fractions)
     sources, ordering = sources_of(texts, place, order_texts, limit)
     found = curves(loaded, place, sources, ordering, shares, tokens, choice, every)
@@ -132,10 +131,7 @@ def main(
         claim=CLAIM,
         results={"order": "damage", "sources": found},
         loaded=loaded,
-        texts=[
-            {"name": t.name, "sha256": t.sha256, "documents": len(t.documents)}
-            for t in (*sources, ordering)
-        ],
+        texts=[about_texts(texts) for texts in (*sources, ordering)],
         library=place,
         seed=0,
         folder=output,

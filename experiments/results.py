@@ -100,14 +100,10 @@ def file_stem(name: str, model: str | None) -> str:
     return name if model is None else f"{name}-{_shown(model).replace('/', '--')}"
 
 
-def about_texts(texts: Texts, tokens: Sequence[Sequence[Token]]) -> dict[str, Any]:
+def about_texts(texts: Texts, tokens: Sequence[Sequence[Token]] | None = None) -> dict[str, Any]:
     """What says which texts were used: `tokens` are those that the model read of them."""
-    return {
-        "name": texts.name,
-        "sha256": texts.sha256,
-        "documents": len(texts.documents),
-        "tokens": sum(map(len, tokens)),
-    }
+    read = {} if tokens is None else {"tokens": sum(map(len, tokens))}
+    return {"name": texts.name, "sha256": texts.sha256, "documents": len(texts.documents)} | read
 
 
 def about_library(place: str | Path) -> dict[str, str]:

@@ -1,8 +1,11 @@
 """The programs that a library has for the heads of a model, and in which order they are put in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import click
 
 from experiments.subject import sampled
 from grammar.tree import Node
@@ -14,6 +17,7 @@ from synth.chosen import most_faithful, of_revision, stored_choices
 from synth.faithfulness import replaceable
 from synth.library import Library
 from synth.ordering import Judged, order_heads
+from synth.replace_command import ORDERS
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,19 @@ def stand_ins(
     own = [by_head[head] for head in sampled(by_head, every)]
     ious = {(c.layer, c.head): c.select_iou for c in own}
     return StandIns(loaded, replaceable(path, own, loaded, tokens), ious)
+
+
+def order_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of claims that replace heads in an order which comes from texts of its own."""
+    options = [
+        click.option("--order", type=click.Choice(ORDERS), default="damage", show_default=True),
+        click.option("--order-texts", default="stories", show_default=True),
+        click.option("--order-tokens", default=96, show_default=True),
+        click.option("--choice", help="Which choice of each head.  [default: the most faithful]"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def texts_seen(path: Path) -> set[str]:

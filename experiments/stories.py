@@ -11,16 +11,14 @@ from typing import Any
 import click
 import torch
 
-from experiments.results import write
-from experiments.stand_ins import StandIns, count_of, stand_ins
-from experiments.subject import model_options, shipped
+from experiments.results import about_texts, write
+from experiments.stand_ins import StandIns, count_of, order_options, stand_ins
+from experiments.subject import model_options, opened
 from experiments.tables import Block
 from grammar.errors import InputError
 from interpreter.capture import Head
-from interpreter.models import load_model
 from interpreter.replacement import replaced
 from interpreter.texts import load_texts
-from synth.replace_command import ORDERS
 
 CLAIM = "A model goes on writing with its heads replaced by programs; what it writes is shown."
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -30,10 +28,7 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 @model_options
 @click.option("--beginning", default="Once upon a time, there was a little dog", show_default=True)
 @click.option("--tokens", type=click.IntRange(1), default=60, show_default=True)
-@click.option("--order", type=click.Choice(ORDERS), default="damage", show_default=True)
-@click.option("--order-texts", default="stories", show_default=True)
-@click.option("--order-tokens", default=96, show_default=True)
-@click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
+@order_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stories(
     model: str,
@@ -50,8 +45,7 @@ def stories(
     as_json: bool,
 ) -> None:
     """Let models with 0, 25, 50 and 100% of their heads replaced go on from one beginning."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     programs = stand_ins(place, loaded, choice, order_tokens, every)
     ordering = load_texts(order_texts, limit).split()["select"]
     heads = programs.ordered(order, ordering, order_tokens)
@@ -65,7 +59,7 @@ def stories(
         "stories",
         claim=CLAIM,
         loaded=loaded,
-        texts=[{"name": ordering.name, "sha256": ordering.sha256}],
+        texts=[about_texts(ordering)],
         library=place,
         results=results,
         folder=output,

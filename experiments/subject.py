@@ -155,6 +155,11 @@ def subject_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return model_options(command)
 
 
+def opened(model: str, library: str | None) -> tuple[Path, LoadedModel]:
+    """Where the library of a claim is, and its model."""
+    return Path(library) if library else shipped(model), load_model(model)
+
+
 def load_subject(
     model: str,
     library: str | None,
@@ -165,8 +170,7 @@ def load_subject(
     parts: Sequence[str] = ("select", "test"),
 ) -> Subject:
     """Loads the model and its library, and captures its heads on parts of the texts."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     programs = load_programs(place, loaded, max_tokens)
     source = load_texts(texts, limit)
     split = source.split()
