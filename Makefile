@@ -25,14 +25,15 @@ demo: .venv/installed
 	$(BIN)/headscript score $(DEMO)
 	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
 
-# The libraries that are shipped, over an hour for both on two cores: `make libraries TEXTS=FILE`
-# with the documents that the programs are to be found on.
+# The libraries that are shipped, over an hour for both on two cores, each of which works on heads of
+# its own: `make libraries TEXTS=FILE` with the documents that the programs are to be found on.
 TEXTS = stories
 
 libraries: .venv/installed
+	$(PIP) install -c constraints.txt -e ".[ray]"
 	mkdir -p demo
 	for model in smollm2-135m minilm-l6; do \
-		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 && \
+		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 --engine ray && \
 		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --rounds 6 && \
 		$(BIN)/headscript score --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --keep \
 			$$(test $$model != smollm2-135m || echo --damage) && \
