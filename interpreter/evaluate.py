@@ -42,15 +42,20 @@ class Evaluator:
         """[batch, query, key] float32: rows of real queries sum to 1, padding is 0."""
         *guarded, last = program.children
         if self.mixer is not None:
-            rule_of = torch.full(self.sink.shape[:2], len(guarded), dtype=torch.uint8)
-            for number in reversed(range(len(guarded))):
-                rule_of[self.guard(guarded[number].children[0])] = number
+            rule_of = self.rule_of([rule.children[0] for rule in guarded])
             return self.mixer.matrices(program, rule_of, self.spread)
         result = self._mixture(last)
         for rule in reversed(guarded):
             condition, mixture = rule.children
             result = torch.where(self.guard(condition)[:, :, None], self._mixture(mixture), result)
         return result
+
+    def rule_of(self, conditions: Sequence[Node]) -> Tensor:
+        """[batch, query] uint8: the first of the guarded rules that decides, or the one after."""
+        number = torch.full(self.sink.shape[:2], len(conditions), dtype=torch.uint8)
+        for k in reversed(range(len(conditions))):
+            number[self.guard(conditions[k])] = k
+        return number
 
     def guard(self, condition: Node) -> Tensor:
         """[batch, query] bool: the predicate, held against the query token itself."""

@@ -6,7 +6,7 @@ A program is a few numbers that point into them, and each of its rows is mixed w
 caches hold it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -43,15 +43,17 @@ Spread = Callable[[Node], Tensor]
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """A program as numbers; a term below 0 is the score -1 - term."""
+class Form:
+    """A program without its weights and logits, as numbers that hold until others are asked for."""
 
     rules: Array
-    weights: Array
+    """Where the terms of each rule begin, and where the last end."""
     terms: Array
+    """Selections by their index; below 0 is the score -1 - term."""
     scores: Array
-    logits: Array
+    """Where the selections of each score begin, and where the last end."""
     selections: Array
+    """Of the scores."""
 
 
 ROWS, PICKS, PAIRS = range(3)
@@ -90,46 +92,51 @@ class Mixer:
 
     def matrices(self, program: Node, rule_of: Tensor, spread: Spread) -> Tensor:
         """[text, query, key] float32; `rule_of` [text, query] uint8 says which rule decides."""
-        encoded = self._encoded(program, spread)
+        rules, weights, logits = [], [], []
+        for rule in program.children:
+            mixture = rule.children[-1] if rule.op == "when" else rule
+            numbers = [cast(int, part.args[0]) for part in mixture.children]
+            rules.append([part.children[0] for part in mixture.children])
+            weights += [number / sum(numbers) for number in numbers]
+            scores = [term.children for term in rules[-1] if term.op == "score"]
+            logits += [cast(int, logit.args[0]) / 10 for score in scores for logit in score]
+        return self.mixed(
+            self.form(rules, spread),
+            rule_of,
+            np.array(weights, dtype=np.float32),
+            np.array(logits, dtype=np.float32),
+        )
+
+    def mixed(self, form: Form, rule_of: Tensor, weights: Array, logits: Array) -> Tensor:
+        """As `matrices`, with weights [term] and logits [logit] float32 of all rules in a row."""
         result = torch.empty(self._shape)
         _mix(
             *self.arrays,
             rule_of.numpy(),
-            encoded.rules,
-            encoded.weights,
-            encoded.terms,
-            encoded.scores,
-            encoded.logits,
-            encoded.selections,
+            form.rules,
+            weights,
+            form.terms,
+            form.scores,
+            logits,
+            form.selections,
             result.numpy(),
         )
         return result
 
-    def _encoded(self, program: Node, spread: Spread) -> _Encoded:
-        rules, weights, terms, scores, logits, selections = [0], [], [], [0], [], []
-        for rule in program.children:
-            mixture = rule.children[-1] if rule.op == "when" else rule
-            numbers = [cast(int, part.args[0]) for part in mixture.children]
-            for number, part in zip(numbers, mixture.children, strict=True):
-                term = part.children[0]
-                weights.append(number / sum(numbers))
+    def form(self, rules: Sequence[Sequence[Node]], spread: Spread) -> Form:
+        """The form of a program of which these are the terms of each rule."""
+        begin, terms, scores, selections = [0], [], [0], []
+        for rule in rules:
+            for term in rule:
                 if term.op != "score":
                     terms.append(self.index(term, spread))
                     continue
                 terms.append(-len(scores))
-                for logit in term.children:
-                    logits.append(cast(int, logit.args[0]) / 10)
-                    selections.append(self.index(logit.children[0], spread))
-                scores.append(len(logits))
-            rules.append(len(terms))
-        return _Encoded(
-            np.array(rules),
-            np.array(weights, dtype=np.float32),
-            np.array(terms),
-            np.array(scores),
-            np.array(logits, dtype=np.float32),
-            np.array(selections, dtype=np.int64),
-        )
+                selections += [self.index(logit.children[0], spread) for logit in term.children]
+                scores.append(len(selections))
+            begin.append(len(terms))
+        numbers = (begin, terms, scores, selections)
+        return Form(*(np.array(some, dtype=np.int64) for some in numbers))
 
     def index(self, selection: Node, spread: Spread) -> int:
         """Where in `arrays` the selection's weights are; they are computed where not known."""
@@ -202,6 +209,66 @@ def exponentials(row: Array, end: int, bits: Array, powers: Array) -> Any:
     return total
 
 
+@numba.njit(fastmath=REORDERED, inline="always")
+def mix_row(
+    rows: Array,
+    row_scales: Array,
+    picks: Array,
+    pairs: Array,
+    pair_scales: Array,
+    text: int,
+    query: int,
+    end: int,
+    first: int,
+    last: int,
+    weights: Array,
+    terms: Array,
+    scores: Array,
+    logits: Array,
+    selections: Array,
+    softmax: Array,
+    bits: Array,
+    powers: Array,
+    out: Array,
+) -> None:
+    """Writes what the terms from `first` to `last` give a query's keys, up to `end`, to `out`.
+
+    What a score gives is left in its row of `softmax`.
+    """
+    out[:end] = 0
+    for part in range(first, last):
+        term, weight = terms[part], weights[part]
+        if term < 0:
+            row = softmax[-1 - term]
+            row[:end] = 0
+            for k in range(scores[-1 - term], scores[-term]):
+                logit, slot, kind = logits[k], selections[k] // KINDS, selections[k] % KINDS
+                if kind == PICKS:
+                    if picks[slot, text, query] >= 0:
+                        row[picks[slot, text, query]] += logit
+                    continue
+                given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
+                for j in range(end):
+                    row[j] += logit * given[j]
+            scale = np.float32(1) / exponentials(row, end, bits, powers)
+            for j in range(end):
+                row[j] *= scale
+                out[j] += weight * row[j]
+            continue
+        slot, kind = term // KINDS, term % KINDS
+        if kind == PICKS:
+            out[max(picks[slot, text, query], 0)] += weight
+            continue
+        scale = (row_scales if kind == ROWS else pair_scales)[slot, text, query]
+        if scale == 0:
+            out[0] += weight
+            continue
+        given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
+        weight *= scale
+        for j in range(end):
+            out[j] += weight * given[j]
+
+
 @numba.njit(fastmath=REORDERED, parallel=True, cache=True)
 def _mix(
     rows: Array,
@@ -221,42 +288,33 @@ def _mix(
 ) -> None:
     texts, queries, keys = result.shape
     for text in numba.prange(texts):
-        row = np.empty(keys, dtype=np.float32)
+        softmax = np.empty((len(scores), keys), dtype=np.float32)
         bits = np.empty(keys, dtype=np.int32)
         powers = bits.view(np.float32)
         for query in range(queries):
+            end, rule = ends[text, query], rule_of[text, query]
             out = result[text, query]
-            out[:] = 0
-            end = ends[text, query]
+            out[end:] = 0
             if end == 0:
                 continue
-            rule = rule_of[text, query]
-            for part in range(rules[rule], rules[rule + 1]):
-                term, weight = terms[part], weights[part]
-                if term < 0:
-                    row[:end] = 0
-                    for k in range(scores[-1 - term], scores[-term]):
-                        logit, slot, kind = logits[k], selections[k] // KINDS, selections[k] % KINDS
-                        if kind == PICKS:
-                            if picks[slot, text, query] >= 0:
-                                row[picks[slot, text, query]] += logit
-                            continue
-                        given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                        for j in range(end):
-                            row[j] += logit * given[j]
-                    weight /= exponentials(row, end, bits, powers)
-                    for j in range(end):
-                        out[j] += weight * row[j]
-                    continue
-                slot, kind = term // KINDS, term % KINDS
-                if kind == PICKS:
-                    out[max(picks[slot, text, query], 0)] += weight
-                    continue
-                scales = row_scales if kind == ROWS else pair_scales
-                weight *= scales[slot, text, query]
-                if weight == 0:
-                    out[0] += weights[part]
-                    continue
-                given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                for j in range(end):
-                    out[j] += weight * given[j]
+            mix_row(
+                rows,
+                row_scales,
+                picks,
+                pairs,
+                pair_scales,
+                text,
+                query,
+                end,
+                rules[rule],
+                rules[rule + 1],
+                weights,
+                terms,
+                scores,
+                logits,
+                selections,
+                softmax,
+                bits,
+                powers,
+                out,
+            )

@@ -35,8 +35,17 @@ class Constants:
     @property
     def tensors(self) -> list[Tensor]:
         """What an optimizer may change: of each rule its free weights and its logits."""
-        weights = [rule.free for rule in self.rules]
-        return weights + [logits for rule in self.rules for logits in rule.logits.values()]
+        return [rule.free for rule in self.rules] + self.logits
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Of each rule [part], which sum to 1."""
+        return [torch.softmax(rule.free, 0) for rule in self.rules]
+
+    @property
+    def logits(self) -> list[Tensor]:
+        """Of each score of all rules [logit]."""
+        return [logits for rule in self.rules for logits in rule.logits.values()]
 
     @property
     def settled(self) -> bool:

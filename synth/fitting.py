@@ -63,7 +63,7 @@ class Fitter:
     def _descent(self, constants: Constants, target: Tensor) -> Callable[[], object]:
         """Leaves the gradient of 1 - IoU with each of the constants' tensors."""
         if self.evaluator.mixer is not None:
-            slopes = Slopes(constants, self.evaluator, self.evaluator.mixer, target)
+            slopes = Slopes(constants, self.evaluator, target)
             return lambda: slopes.descend(constants)
         features = Features(constants, self.evaluator)
         return lambda: (1 - iou(target, features.matrices(constants)).mean()).backward()

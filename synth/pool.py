@@ -86,4 +86,5 @@ def _blocks(values: Tensor, visible: Tensor) -> list[Tensor]:
 
 def _stacked(values: Iterable[Tensor], like: Tensor) -> Tensor:
     """The values, each of the shape of `like`, along a new last dimension, which may be empty."""
-    return torch.stack([*values, like], -1)[..., :-1].contiguous()
+    values = list(values)
+    return torch.stack(values, -1) if values else like.new_empty((*like.shape, 0))

@@ -1,73 +1,108 @@
-"""What IoU rises by with each constant of a program, compiled: the gradient that fitting follows.
+"""Gradients with a program's constants, compiled: of IoU, which fitting follows, and of any loss.
 
-A row of the program, its overlap with the head's row and what that rises by are computed together,
-where a core's caches hold them.  `Features` in `synth.constants` is the same by autograd.
+A row of the program and what it changes by are computed together, where a core's caches hold them.
+`Features` in `synth.constants` is the same by autograd.
 """
+
+from typing import Any
 
 import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from grammar.tree import Node
 from interpreter.evaluate import Evaluator
-from interpreter.mixing import KINDS, PICKS, ROWS, Array, Mixer, exponentials
+from interpreter.mixing import KINDS, PICKS, ROWS, Array, Form, Mixer, mix_row
 from interpreter.overlap import REORDERED
-from synth.constants import Constants
+from synth.constants import Constants, Features
+
+
+def matrices(constants: Constants, evaluator: Evaluator) -> Tensor:
+    """[text, query, key] float32, as `Evaluator.matrices`, with gradients to the constants."""
+    if evaluator.mixer is None:
+        return Features(constants, evaluator).matrices(constants)
+    weights, logits = constants.weights, constants.logits
+    found: Tensor = _Mixed.apply(constants, evaluator, torch.cat(weights), _joined(logits))
+    return found
+
+
+class _Mixed(torch.autograd.Function):
+    """A program's matrices of its weights and logits, each in a row of all rules."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, constants: Constants, evaluator: Evaluator, weights: Tensor, logits: Tensor
+    ) -> Tensor:
+        ctx.program = constants, evaluator
+        ctx.save_for_backward(weights, logits)
+        mixer, form, rule_of = _formed(constants, evaluator)
+        return mixer.mixed(form, rule_of, weights.numpy(), logits.numpy())
+
+    @staticmethod
+    def backward(ctx: Any, pull: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        weights, logits = ctx.saved_tensors
+        # Formed again: other programs may have taken the places of this one's selections.
+        mixer, form, rule_of = _formed(*ctx.program)
+        by_weight = np.empty((len(pull), len(weights)))
+        by_logit = np.empty((len(pull), len(logits)))
+        _slopes(
+            *mixer.arrays,
+            rule_of.numpy(),
+            form.rules,
+            weights.numpy(),
+            form.terms,
+            form.scores,
+            logits.numpy(),
+            form.selections,
+            pull.contiguous().numpy(),
+            by_weight,
+            by_logit,
+        )
+        return None, None, _summed(by_weight), _summed(by_logit)
+
+
+def _formed(constants: Constants, evaluator: Evaluator) -> tuple[Mixer, Form, Tensor]:
+    """The program as numbers, and which rule decides where."""
+    mixer, rules = evaluator.mixer, constants.rules
+    assert mixer is not None
+    rule_of = evaluator.rule_of([rule.condition for rule in rules if rule.condition is not None])
+    return mixer, mixer.form([rule.nodes for rule in rules], evaluator.spread), rule_of
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return torch.cat(tensors) if tensors else torch.empty(0)
+
+
+def _summed(by_text: Array) -> Tensor:
+    return torch.from_numpy(by_text.sum(0)).float()
 
 
 class Slopes:
     """IoU of one program with one head on a batch of texts, and its gradient."""
 
-    def __init__(
-        self, constants: Constants, evaluator: Evaluator, mixer: Mixer, target: Tensor
-    ) -> None:
+    def __init__(self, constants: Constants, evaluator: Evaluator, target: Tensor) -> None:
         """`target` is [text, query, key] float32, rows sum to 1 or, on padding, to 0."""
-        self._arrays = mixer.arrays
+        self._mixer, self._form, self._rule_of = _formed(constants, evaluator)
         self._target = target.numpy()
-        shape = target.shape[:2]
-        rule_of = torch.full(shape, len(constants.rules) - 1, dtype=torch.uint8)
-        for number in reversed(range(len(constants.rules) - 1)):
-            condition = constants.rules[number].condition
-            assert condition is not None
-            rule_of[evaluator.guard(condition)] = number
-        self._rule_of = rule_of.numpy()
         self._rows = evaluator.facts.real.sum(1).float()
-
-        def index(selection: Node) -> int:
-            return mixer.index(selection, evaluator.spread)
-
-        rules, terms, scores, selections = [0], [], [0], []
-        for rule in constants.rules:
-            for node in rule.nodes:
-                if node.op != "score":
-                    terms.append(index(node))
-                    continue
-                terms.append(-len(scores))
-                selections += [index(logit.children[0]) for logit in node.children]
-                scores.append(len(selections))
-            rules.append(len(terms))
-        self._form = tuple(np.array(part, dtype=np.int64) for part in (rules, terms, scores))
-        self._selections = np.array(selections, dtype=np.int64)
-        self._overlaps = np.empty(shape[0])
-        self._by_weight = np.empty((shape[0], len(terms)))
-        self._by_logit = np.empty((shape[0], len(selections)))
+        texts = len(target)
+        self._overlaps = np.empty(texts)
+        self._by_weight = np.empty((texts, len(self._form.terms)))
+        self._by_logit = np.empty((texts, len(self._form.selections)))
 
     def descend(self, constants: Constants) -> float:
         """The mean IoU; leaves the gradient of 1 - IoU with each of the constants' tensors."""
         with torch.no_grad():
-            weights = [torch.softmax(rule.free, 0) for rule in constants.rules]
-            logits = [tensor for rule in constants.rules for tensor in rule.logits.values()]
-            rules, terms, scores = self._form
-            _slopes(
-                *self._arrays,
-                self._rule_of,
-                rules,
+            weights, logits, form = constants.weights, constants.logits, self._form
+            _iou_slopes(
+                *self._mixer.arrays,
+                self._rule_of.numpy(),
+                form.rules,
                 torch.cat(weights).numpy(),
-                terms,
-                scores,
-                torch.cat(logits).numpy() if logits else np.empty(0, dtype=np.float32),
-                self._selections,
+                form.terms,
+                form.scores,
+                _joined(logits).numpy(),
+                form.selections,
                 self._target,
                 self._overlaps,
                 self._by_weight,
@@ -87,8 +122,141 @@ class Slopes:
             return float((overlap / union).mean())
 
 
+@numba.njit(fastmath=REORDERED, inline="always")
+def slopes_of_row(
+    rows: Array,
+    row_scales: Array,
+    picks: Array,
+    pairs: Array,
+    pair_scales: Array,
+    text: int,
+    query: int,
+    end: int,
+    first: int,
+    last: int,
+    weights: Array,
+    terms: Array,
+    scores: Array,
+    selections: Array,
+    softmax: Array,
+    pull: Array,
+    by_weight: Array,
+    by_logit: Array,
+) -> None:
+    """Adds what the sum of a mixed row times `pull` changes by with each weight and logit."""
+    for part in range(first, last):
+        term, weight = terms[part], weights[part]
+        if term < 0:
+            row = softmax[-1 - term]
+            mean = np.float32(0)
+            for j in range(end):
+                mean += pull[j] * row[j]
+            by_weight[text, part] += mean
+            for k in range(scores[-1 - term], scores[-term]):
+                slot, kind = selections[k] // KINDS, selections[k] % KINDS
+                slope = np.float32(0)
+                if kind == PICKS:
+                    pick = picks[slot, text, query]
+                    if pick >= 0:
+                        slope = row[pick] * (pull[pick] - mean)
+                else:
+                    given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
+                    for j in range(end):
+                        slope += row[j] * (pull[j] - mean) * given[j]
+                by_logit[text, k] += weight * slope
+            continue
+        slot, kind = term // KINDS, term % KINDS
+        if kind == PICKS:
+            by_weight[text, part] += pull[max(picks[slot, text, query], 0)]
+            continue
+        scale = (row_scales if kind == ROWS else pair_scales)[slot, text, query]
+        if scale == 0:
+            by_weight[text, part] += pull[0]
+            continue
+        given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
+        slope = np.float32(0)
+        for j in range(end):
+            slope += pull[j] * given[j]
+        by_weight[text, part] += scale * slope
+
+
 @numba.njit(fastmath=REORDERED, parallel=True, cache=True)
 def _slopes(
+    rows: Array,
+    row_scales: Array,
+    picks: Array,
+    pairs: Array,
+    pair_scales: Array,
+    ends: Array,
+    rule_of: Array,
+    rules: Array,
+    weights: Array,
+    terms: Array,
+    scores: Array,
+    logits: Array,
+    selections: Array,
+    pull: Array,
+    by_weight: Array,
+    by_logit: Array,
+) -> None:
+    """By how much the sum of the matrices times `pull` changes with each constant."""
+    texts, queries, keys = pull.shape
+    for text in numba.prange(texts):
+        by_weight[text] = 0
+        by_logit[text] = 0
+        out = np.empty(keys, dtype=np.float32)
+        bits = np.empty(keys, dtype=np.int32)
+        powers = bits.view(np.float32)
+        softmax = np.empty((len(scores), keys), dtype=np.float32)
+        for query in range(queries):
+            end, rule = ends[text, query], rule_of[text, query]
+            if end == 0:
+                continue
+            mix_row(
+                rows,
+                row_scales,
+                picks,
+                pairs,
+                pair_scales,
+                text,
+                query,
+                end,
+                rules[rule],
+                rules[rule + 1],
+                weights,
+                terms,
+                scores,
+                logits,
+                selections,
+                softmax,
+                bits,
+                powers,
+                out,
+            )
+            slopes_of_row(
+                rows,
+                row_scales,
+                picks,
+                pairs,
+                pair_scales,
+                text,
+                query,
+                end,
+                rules[rule],
+                rules[rule + 1],
+                weights,
+                terms,
+                scores,
+                selections,
+                softmax,
+                pull[text, query],
+                by_weight,
+                by_logit,
+            )
+
+
+@numba.njit(fastmath=REORDERED, parallel=True, cache=True)
+def _iou_slopes(
     rows: Array,
     row_scales: Array,
     picks: Array,
@@ -107,6 +275,7 @@ def _slopes(
     by_weight: Array,
     by_logit: Array,
 ) -> None:
+    """The overlap of each text with the target, and how much it changes with each constant."""
     texts, queries, keys = target.shape
     for text in numba.prange(texts):
         overlaps[text] = 0
@@ -116,44 +285,32 @@ def _slopes(
         below = np.empty(keys, dtype=np.float32)
         bits = np.empty(keys, dtype=np.int32)
         powers = bits.view(np.float32)
-        softmax = np.empty((len(scores) - 1, keys), dtype=np.float32)
+        softmax = np.empty((len(scores), keys), dtype=np.float32)
         for query in range(queries):
-            end = ends[text, query]
+            end, rule = ends[text, query], rule_of[text, query]
             if end == 0:
                 continue
-            out[:end] = 0
-            rule = rule_of[text, query]
-            for part in range(rules[rule], rules[rule + 1]):
-                term, weight = terms[part], weights[part]
-                if term < 0:
-                    row = softmax[-1 - term]
-                    row[:end] = 0
-                    for k in range(scores[-1 - term], scores[-term]):
-                        logit, slot, kind = logits[k], selections[k] // KINDS, selections[k] % KINDS
-                        if kind == PICKS:
-                            if picks[slot, text, query] >= 0:
-                                row[picks[slot, text, query]] += logit
-                            continue
-                        given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                        for j in range(end):
-                            row[j] += logit * given[j]
-                    scale = np.float32(1) / exponentials(row, end, bits, powers)
-                    for j in range(end):
-                        row[j] *= scale
-                        out[j] += weight * row[j]
-                    continue
-                slot, kind = term // KINDS, term % KINDS
-                if kind == PICKS:
-                    out[max(picks[slot, text, query], 0)] += weight
-                    continue
-                scale = (row_scales if kind == ROWS else pair_scales)[slot, text, query]
-                if scale == 0:
-                    out[0] += weight
-                    continue
-                given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                weight *= scale
-                for j in range(end):
-                    out[j] += weight * given[j]
+            mix_row(
+                rows,
+                row_scales,
+                picks,
+                pairs,
+                pair_scales,
+                text,
+                query,
+                end,
+                rules[rule],
+                rules[rule + 1],
+                weights,
+                terms,
+                scores,
+                logits,
+                selections,
+                softmax,
+                bits,
+                powers,
+                out,
+            )
             real = target[text, query]
             overlap = np.float32(0)
             for j in range(end):
@@ -163,37 +320,23 @@ def _slopes(
                     out[j] == real[j]
                 )
             overlaps[text] += overlap
-            for part in range(rules[rule], rules[rule + 1]):
-                term, weight = terms[part], weights[part]
-                if term < 0:
-                    row = softmax[-1 - term]
-                    mean = np.float32(0)
-                    for j in range(end):
-                        mean += below[j] * row[j]
-                    by_weight[text, part] += mean
-                    for k in range(scores[-1 - term], scores[-term]):
-                        slot, kind = selections[k] // KINDS, selections[k] % KINDS
-                        slope = np.float32(0)
-                        if kind == PICKS:
-                            pick = picks[slot, text, query]
-                            if pick >= 0:
-                                slope = row[pick] * (below[pick] - mean)
-                        else:
-                            given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                            for j in range(end):
-                                slope += row[j] * (below[j] - mean) * given[j]
-                        by_logit[text, k] += weight * slope
-                    continue
-                slot, kind = term // KINDS, term % KINDS
-                if kind == PICKS:
-                    by_weight[text, part] += below[max(picks[slot, text, query], 0)]
-                    continue
-                scale = (row_scales if kind == ROWS else pair_scales)[slot, text, query]
-                if scale == 0:
-                    by_weight[text, part] += below[0]
-                    continue
-                given = rows[slot, text] if kind == ROWS else pairs[slot, text, query]
-                slope = np.float32(0)
-                for j in range(end):
-                    slope += below[j] * given[j]
-                by_weight[text, part] += scale * slope
+            slopes_of_row(
+                rows,
+                row_scales,
+                picks,
+                pairs,
+                pair_scales,
+                text,
+                query,
+                end,
+                rules[rule],
+                rules[rule + 1],
+                weights,
+                terms,
+                scores,
+                selections,
+                softmax,
+                below,
+                by_weight,
+                by_logit,
+            )

@@ -23,7 +23,8 @@ from interpreter.models import LoadedModel, load_spacy
 from interpreter.rows import FactsOf, Rows
 from interpreter.substitution import substituted
 from interpreter.texts import Texts
-from synth.constants import Constants, Features
+from synth.constants import Constants
+from synth.slopes import matrices
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 STEP_SHARES = (0.1, 0.25, 0.5, 1.0, 0.5, 1.0)
@@ -126,12 +127,7 @@ class Tuner:
             batch = self._batches[number]
             rows = batch.rows(self._tagger, self._facts_of)
             read = self._known[number] = _Read(batch, rows, Evaluator(rows.facts))
-        return {
-            head: read.rows.placed(
-                Features(constants[head], read.evaluator).matrices(constants[head])
-            )
-            for head in heads
-        }
+        return {head: read.rows.placed(matrices(constants[head], read.evaluator)) for head in heads}
 
     def _divergence(self, number: int, original: Tensor, patterns: Mapping[Head, Tensor]) -> Tensor:
         with substituted(self._model, patterns):
