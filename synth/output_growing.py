@@ -13,6 +13,8 @@ from torch import Tensor
 
 from grammar import limits
 from grammar.canonical import canonical
+from grammar.parser import parse
+from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.capture import Captured, Head
 from interpreter.evaluate import Evaluator
@@ -28,6 +30,10 @@ WORTH = 0.001
 PLAINNESS = 1e-4
 """What a part must take off more for every node that it is larger, so that `first` comes before
 what gives the same for a reason that is hard to read."""
+
+
+LONGEST = limits.MAX_PROGRAM_CHARACTERS - 100
+"""Characters of a program; tuning may write its numbers with more digits."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,10 @@ class OutputGrower:
             self._kinds[rows.at_queries(evaluator.guard(condition))] = number
 
     def grow(self, head: Head, more: Sequence[Node] = ()) -> Node:
-        """The canonical program with rounded weights, from the pool and some terms more."""
+        """The canonical program with rounded weights, from the pool and some terms more.
+
+        It has fewer parts where it would be too long for a program.
+        """
         index = self._patterns.heads.index(head)
         values = self._patterns.values[:, index]
         real = self._patterns.attention[:, index] @ values
@@ -76,8 +85,17 @@ class OutputGrower:
             [_written(self._shares, values * scale), _written(shares, values * scale)], dim=1
         )
         target = real * scale
-        texts = len(target)
-        solve = self._solver(nodes, written.transpose(0, 1), target)
+        written = written.transpose(0, 1)
+        parts = self._richness.parts
+        while True:
+            program = self._ruled(nodes, self._solver(nodes, written, target, parts), len(target))
+            text = to_text(program)
+            if parts == 1 or (len(text) <= LONGEST and isinstance(parse(text), Node)):
+                return program
+            parts -= 1
+
+    def _ruled(self, nodes: Sequence[Node], solve: "_Solver", texts: int) -> Node:
+        """The canonical program of what is solved, with rules of its own where they are worth it."""
         everything = torch.ones_like(self._kinds, dtype=torch.bool)
         whole = solve(everything)
         rules: list[tuple[Node, _Mixture]] = []
@@ -95,16 +113,14 @@ class OutputGrower:
         return canonical(Node("program", *children, _mixture(nodes, last)))
 
     def _solver(
-        self, nodes: Sequence[Node], written: Tensor, target: Tensor
-    ) -> Callable[[Tensor], "_Mixture"]:
+        self, nodes: Sequence[Node], written: Tensor, target: Tensor, parts: int
+    ) -> "_Solver":
         """Solves on some of the queries, [text, query] bool."""
         sizes = torch.tensor([float(node.size) for node in nodes])
 
         def solve(queries: Tensor) -> _Mixture:
             features = written[:, queries].flatten(1)
-            chosen, weights = _greedy(
-                features, target[queries].flatten(), sizes, self._richness.parts
-            )
+            chosen, weights = _greedy(features, target[queries].flatten(), sizes, parts)
             return _Mixture(chosen, weights, written, target)
 
         return solve
@@ -121,6 +137,9 @@ class _Mixture:
         weights = torch.tensor(self.weights)
         parts = self.written[self.chosen][:, queries]
         return float((torch.tensordot(weights, parts, 1) - self.target[queries]).square().sum())
+
+
+_Solver = Callable[[Tensor], _Mixture]
 
 
 def _mixture(nodes: Sequence[Node], mixture: _Mixture) -> Node:
