@@ -95,7 +95,7 @@ class OutputGrower:
             parts -= 1
 
     def _ruled(self, nodes: Sequence[Node], solve: "_Solver", texts: int) -> Node:
-        """The canonical program of what is solved, with rules of its own where they are worth it."""
+        """The canonical program of what is solved, with rules where they are worth it."""
         everything = torch.ones_like(self._kinds, dtype=torch.bool)
         whole = solve(everything)
         rules: list[tuple[Node, _Mixture]] = []

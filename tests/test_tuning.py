@@ -16,6 +16,7 @@ from interpreter.rows import FactsOf, rows_for
 from interpreter.scores import output_error
 from interpreter.texts import Texts, load_texts
 from interpreter.tokens import encode, tag
+from synth import output_growing
 from synth.output_growing import OutputGrower, Richness, _greedy
 from synth.tuning import SHARES, Tuner
 from synth.vocabulary import said
@@ -54,6 +55,21 @@ def test_a_known_program_is_grown(truth: str, facts_of: FactsOf) -> None:
     plain = OutputGrower(patterns, rows, POOL, Richness(parts=1, guards=False)).grow((0, 0))
     assert len(plain.children) == 1
     assert len(plain.children[0].children) == 1
+
+
+def test_a_program_that_would_be_too_long_has_fewer_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, tagger = tiny("llama"), load_spacy()
+    encoded = encode(STORIES[:4], loaded.tokenizer, 32)
+    rows = rows_for(loaded, tagger, "text", encoded)
+    truth = rows.placed(Evaluator(rows.facts).matrices(tree("40 first + 30 back(1) + 30 noun")))
+    values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
+    patterns = Captured(((0, 0),), tag(encoded, tagger), truth[:, None], values, True)
+    grower = OutputGrower(patterns, rows, POOL, Richness(guards=False))
+    whole = to_text(grower.grow((0, 0)))
+    monkeypatch.setattr(output_growing, "LONGEST", len(whole) - 1)
+    shorter = grower.grow((0, 0))
+    assert len(to_text(shorter)) < len(whole)
+    assert len(shorter.children[0].children) < whole.count("+") + 1
 
 
 def tuner(family: str, order: Any) -> Tuner:
