@@ -34,7 +34,7 @@ libraries: .venv/installed
 	mkdir -p demo
 	for model in smollm2-135m minilm-l6; do \
 		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 --engine ray && \
-		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --rounds 6 && \
+		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --documents 50 --rounds 10 && \
 		$(BIN)/headscript score --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --keep \
 			$$(test $$model != smollm2-135m || echo --damage) && \
 		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
