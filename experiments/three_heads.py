@@ -2,9 +2,8 @@
 
     python -m experiments.three_heads --model smollm2-135m --texts stories
 
-The heads are not picked by hand: of those whose stored programs have few and plain terms they are
-the ones that gain most over the best trivial program on the select documents, of different
-categories.
+The heads are not picked by hand: of those whose stored programs are short they are the ones that
+gain most over the best trivial program on the select documents, of different categories.
 What is drawn is the test document in which the heads look least at the first token, where there is
 most to see; the scores are means over all test documents.
 """
@@ -29,17 +28,13 @@ from interpreter.capture import Captured, Head
 from interpreter.statistics import bootstrap_ci95
 from synth.categories import category
 from synth.heads import head_name
-from synth.library_view import terms
-from synth.structure import uses
 from synth.summary import TRIVIAL
 
 CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28
-JOINED = ("and", "or", "query")
-"""What makes a term longer to read than its name."""
 
 
-def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
+def most_gained(subject: Subject, count: int, most_characters: int) -> list[Head]:
     """The heads of the largest gain on the select documents, each of another category."""
     programs = {head: parse_or_raise(subject.programs.own[head]) for head in subject.heads}
     select = subject.scorers["select"]
@@ -48,12 +43,10 @@ def most_gained(subject: Subject, count: int, most_terms: int) -> list[Head]:
     gains = (own.mean(1) - trivial).tolist()
     found: dict[str, Head] = {}
     for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
-        if terms(programs[head]) <= most_terms and not any(
-            uses(programs[head], op) for op in JOINED
-        ):
+        if len(subject.programs.own[head]) <= most_characters:
             found.setdefault(category(programs[head]), head)
     if not found:
-        raise InputError(f"no program has at most {most_terms} plain terms: give a larger --terms")
+        raise InputError(f"no program is as short as {most_characters} characters")
     return list(found.values())[:count]
 
 
@@ -158,11 +151,11 @@ BLOCKS = {"heads": heads_block, "lead": lead_block}
 @click.command()
 @subject_options
 @click.option("--heads", "count", default=3, show_default=True, help="How many heads.")
-@click.option("--terms", "most_terms", default=6, show_default=True, help="Of a program, at most.")
-def main(output: Path, count: int, most_terms: int, **which: Any) -> None:
+@click.option("--characters", default=160, show_default=True, help="Of a program, at most.")
+def main(output: Path, count: int, characters: int, **which: Any) -> None:
     """Draw real and predicted attention of the heads whose programs gain most."""
     subject = load_subject(**which)
-    heads = [head_results(subject, head) for head in most_gained(subject, count, most_terms)]
+    heads = [head_results(subject, head) for head in most_gained(subject, count, characters)]
     subject.write("three_heads", CLAIM, {"heads": heads}, output)
     draw(subject, heads, output / f"{subject.stem('three_heads')}.png")
 
