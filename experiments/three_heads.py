@@ -128,9 +128,9 @@ def heads_block(records: Sequence[dict[str, Any]]) -> str:
 
 
 def lead_block(records: Sequence[dict[str, Any]]) -> str:
-    """The program of one head of the last model, read aloud."""
+    """The shortest of the last model's programs, read aloud."""
     record = records[-1]
-    head = record["results"]["heads"][0]
+    head = min(record["results"]["heads"], key=lambda found: len(found["program"]))
     return "\n".join(
         [
             "```",
