@@ -44,8 +44,6 @@ class Trials:
         if evaluator.mixer is not None:
             self._base = torch.minimum(place.rest, target).sum(-1).numpy()
             self._given = (place.rest.numpy(), place.factor[:, :, 0].numpy(), target.numpy())
-            if place.powers is not None:
-                self._sums = place.powers.sum(-1).numpy()
 
     def overlap(self, selection: Node) -> float:
         """The sum of minima with the target, over all texts."""
@@ -58,9 +56,7 @@ class Trials:
             return float(_overlap_of_share(at, *mixer.arrays, *self._given, self._base))
         powers, strength = place.powers.numpy(), place.strength
         return float(
-            _overlap_of_score(
-                at, *mixer.arrays, *self._given, self._base, powers, self._sums, strength
-            )
+            _overlap_of_score(at, *mixer.arrays, *self._given, self._base, powers, strength)
         )
 
     def _shares(self, selection: Node) -> Tensor:
@@ -126,7 +122,6 @@ def _overlap_of_score(
     target: Array,
     base: Array,
     powers: Array,
-    sums: Array,
     strength: float,
 ) -> Any:
     slot, kind = at // KINDS, at % KINDS
@@ -145,7 +140,12 @@ def _overlap_of_score(
             total = np.float32(0)
             if kind == PICKS:
                 pick = picks[slot, text, query]
-                scale = sums[text, query] + (power[pick] * (one - 1) if pick >= 0 else 0)
+                # Not the sum of all, less one: what is left may be far smaller.
+                scale = power[pick] * one if pick >= 0 else np.float32(0)
+                for j in range(pick):
+                    scale += power[j]
+                for j in range(pick + 1, end):
+                    scale += power[j]
                 weight = share / scale
                 for j in range(end):
                     total += min(left[j] + weight * power[j], real[j])
