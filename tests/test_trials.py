@@ -1,8 +1,10 @@
 """What a trial says a changed program overlaps is what the changed program overlaps."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from grammar.parser import parse_or_raise
@@ -16,6 +18,7 @@ from interpreter.trials import Trials
 from synth.reshaping import _overlap_with_guards, _overlaps_by_rule, _place, _spots, _with_selection
 from tests.strategies import selections, token_lists
 
+PLAIN = Token(0, "", "", 0, "", "", "", 0, 0, False, False, 0, False, False, False, False)
 SHAPES = (
     "60 first + 40 {0}",
     "{0}",
@@ -35,6 +38,15 @@ SHAPES = (
     batch=st.lists(token_lists(), min_size=1, max_size=3),
     causal=st.booleans(),
     seed=st.integers(0, 9),
+)
+# What stands beside the key that is picked is far smaller than what is lost there.
+@example(
+    shape=SHAPES[4],
+    terms=[parse_or_raise(t).children[0].children[0].children[0] for t in ("any", "self", "any")],
+    guard="stop",
+    batch=[[PLAIN], [replace(PLAIN, text="."), PLAIN]],
+    causal=False,
+    seed=0,
 )
 def test_a_trial_is_the_changed_program(
     compiled: bool,
