@@ -22,7 +22,6 @@ from experiments.scoring import best_for_heads, ious_of_all, ious_of_chosen
 from experiments.subject import Subject, load_subject, subject_options
 from experiments.tables import table, with_interval
 from grammar.english import sentence
-from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.capture import Captured, Head
 from interpreter.statistics import bootstrap_ci95
@@ -34,19 +33,23 @@ CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28
 
 
-def most_gained(subject: Subject, count: int, most_characters: int) -> list[Head]:
-    """The heads of the largest gain on the select documents, each of another category."""
-    programs = {head: parse_or_raise(subject.programs.own[head]) for head in subject.heads}
+def most_gained(subject: Subject, count: int) -> list[Head]:
+    """Of the tenth with the shortest programs: the largest gains on the select documents.
+
+    Each is of another category.
+    """
+    texts = subject.programs.own
+    shortest = sorted(subject.heads, key=lambda head: (len(texts[head]), head))
+    shortest = shortest[: -(-len(shortest) // 10)]
+    programs = {head: parse_or_raise(texts[head]) for head in subject.heads}
     select = subject.scorers["select"]
-    own, _ = ious_of_chosen(select, subject.programs.own)
+    own, _ = ious_of_chosen(select, texts)
     trivial = ious_of_all(select, TRIVIAL, "Trivial programs").mean(-1).amax(0)
     gains = (own.mean(1) - trivial).tolist()
     found: dict[str, Head] = {}
     for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
-        if len(subject.programs.own[head]) <= most_characters:
+        if head in shortest:
             found.setdefault(category(programs[head]), head)
-    if not found:
-        raise InputError(f"no program is as short as {most_characters} characters")
     return list(found.values())[:count]
 
 
@@ -151,11 +154,10 @@ BLOCKS = {"heads": heads_block, "lead": lead_block}
 @click.command()
 @subject_options
 @click.option("--heads", "count", default=3, show_default=True, help="How many heads.")
-@click.option("--characters", default=160, show_default=True, help="Of a program, at most.")
-def main(output: Path, count: int, characters: int, **which: Any) -> None:
-    """Draw real and predicted attention of the heads whose programs gain most."""
+def main(output: Path, count: int, **which: Any) -> None:
+    """Draw real and predicted attention of heads whose short programs gain most."""
     subject = load_subject(**which)
-    heads = [head_results(subject, head) for head in most_gained(subject, count, characters)]
+    heads = [head_results(subject, head) for head in most_gained(subject, count)]
     subject.write("three_heads", CLAIM, {"heads": heads}, output)
     draw(subject, heads, output / f"{subject.stem('three_heads')}.png")
 
