@@ -4,7 +4,8 @@ The loss is how far the changed model's predictions are from the original's (Kul
 train documents).  Steps go by turns through shares of the heads, in a fixed order, and the
 logarithm of the divergence is what is followed, so that a head that is replaced among few is
 tuned for few as well as for all.  A round begins with the rounded programs of the one before, so
-that going on from what was stored is the same as never having stopped.
+that going on from what was stored is the same as never having stopped; its steps are smaller than
+those of the round before.
 """
 
 import math
@@ -35,8 +36,20 @@ STEPS = 40
 """Of one round; each is a pass forwards and backwards."""
 
 LEARNING_RATE = 0.1
+WARM_UP = 5
+"""Steps until it is reached: Adam's first steps are all of full length."""
+
+FALL = 0.8
+"""From one round to the next."""
+
 SMALLEST = 1e-6
 """Nats a token; a divergence below is rounding."""
+
+
+def learning_rate(number: int, step: int) -> float:
+    """Of a step of round `number`, both from 0: it rises in a line, then falls as a cosine."""
+    warm = min(1.0, (step + 1) / WARM_UP)
+    return LEARNING_RATE * FALL**number * warm * (1 + math.cos(math.pi * step / STEPS)) / 2
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class Tuner:
         optimizer = torch.optim.Adam(tensors, lr=LEARNING_RATE)
         for step in range(STEPS):
             for group in optimizer.param_groups:
-                group["lr"] = LEARNING_RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
+                group["lr"] = learning_rate(number, step)
             at = (number * STEPS + step) % len(self._batches)
             # Every batch meets every share: their numbers have no common rhythm.
             share = STEP_SHARES[(step + at) % len(STEP_SHARES)]

@@ -18,7 +18,7 @@ from interpreter.texts import Texts, load_texts
 from interpreter.tokens import encode, tag
 from synth import output_growing
 from synth.output_growing import OutputGrower, Richness, _greedy
-from synth.tuning import SHARES, Tuner
+from synth.tuning import LEARNING_RATE, SHARES, STEPS, Tuner, learning_rate
 from synth.vocabulary import said
 from tests.replacing import PROGRAMS
 from tests.tiny_models import tiny
@@ -96,6 +96,16 @@ def test_divergence_falls_and_going_on_is_the_same_as_not_stopping(
     again = tuner("llama", order)
     stored = {head: parse_or_raise(to_text(program)) for head, program in first.items()}
     assert again.tuned(stored, 1, lambda: None) == second
+
+
+def test_steps_begin_small_and_are_smaller_in_every_round() -> None:
+    rounds = [[learning_rate(number, step) for step in range(STEPS)] for number in range(4)]
+    for rates in rounds:
+        assert 0 < rates[0] < rates[1] < max(rates)
+        assert 0 < rates[-1] < rates[0]
+    peaks = [max(rates) for rates in rounds]
+    assert peaks == sorted(peaks, reverse=True)
+    assert peaks[0] <= LEARNING_RATE < 1.1 * peaks[0]
 
 
 def test_a_part_that_is_dropped_again_ends_the_growth() -> None:
