@@ -65,8 +65,6 @@ experiments-quick:
 	$(MAKE) proposers_compared SIZE="--every 90 --limit 12 --evaluations 4 --refine 1 --output demo/quick"
 	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
 
-# Of few heads no program may be short enough to be drawn.
-three_heads: override SIZE := $(filter-out --every 10,$(SIZE))
 # These take long for each head.
 ablation stages: override SIZE := $(subst --every 10,--every 45,$(SIZE))
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
