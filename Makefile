@@ -59,7 +59,7 @@ ALL = $(CLAIMS) $(filter-out $(if $(QUESTIONS)$(TASKS),,question_answering),$(RE
 experiments: $(ALL) safety_and_speed
 	$(BIN)/python -m experiments.render
 
-# All of them small, under 15 minutes on two cores; the numbers go to demo/quick and say little.
+# All of them small, over a quarter of an hour on two cores; the numbers go to demo/quick and say little.
 experiments-quick:
 	$(MAKE) $(ALL) SIZE="--every 10 --limit 12 --output demo/quick" LENGTHS="--tokens 96"
 	$(MAKE) proposers_compared SIZE="--every 90 --limit 12 --evaluations 4 --refine 1 --output demo/quick"
