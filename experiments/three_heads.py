@@ -39,17 +39,15 @@ def most_gained(subject: Subject, count: int) -> list[Head]:
     Each is of another category.
     """
     texts = subject.programs.own
-    shortest = sorted(subject.heads, key=lambda head: (len(texts[head]), head))
-    shortest = shortest[: -(-len(shortest) // 10)]
-    programs = {head: parse_or_raise(texts[head]) for head in subject.heads}
+    by_length = sorted(subject.heads, key=lambda head: (len(texts[head]), head))
+    shortest = by_length[: -(-len(by_length) // 10)]
     select = subject.scorers["select"]
     own, _ = ious_of_chosen(select, texts)
     trivial = ious_of_all(select, TRIVIAL, "Trivial programs").mean(-1).amax(0)
-    gains = (own.mean(1) - trivial).tolist()
+    gains = dict(zip(subject.heads, (own.mean(1) - trivial).tolist(), strict=True))
     found: dict[str, Head] = {}
-    for _, head in sorted(zip(gains, subject.heads, strict=True), reverse=True):
-        if head in shortest:
-            found.setdefault(category(programs[head]), head)
+    for head in sorted(shortest, key=lambda head: gains[head], reverse=True):
+        found.setdefault(category(parse_or_raise(texts[head])), head)
     return list(found.values())[:count]
 
 

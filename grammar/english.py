@@ -237,7 +237,7 @@ def _is(node: Node, *, plural: bool) -> str:
 
 
 def _words(primitive: Node) -> dict[str, str]:
-    """What the placeholders of a primitive's phrase stand for."""
+    """What a primitive's phrase is filled in with, by name."""
     match primitive.args:
         case [str(word)]:
             return {"word": word}

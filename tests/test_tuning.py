@@ -108,6 +108,15 @@ def test_steps_begin_small_and_are_smaller_in_every_round() -> None:
     assert peaks[0] <= LEARNING_RATE < 1.1 * peaks[0]
 
 
+def test_a_late_round_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synth.tuning.STEPS", 6)
+    programs = {head: tree(program) for head, program in PROGRAMS.items()}
+    one = tuner("llama", list(programs))
+    first = one.tuned(programs, 0, lambda: None)
+    assert first != programs
+    assert one.tuned(first, 100, lambda: None) == first
+
+
 def test_a_part_that_is_dropped_again_ends_the_growth() -> None:
     """It takes much off the error with a weight that is too small to keep."""
     features = torch.tensor([[10.0, 0.0], [10.0, 1000.0]])
