@@ -39,6 +39,7 @@ SIZES = {
     "heads": (34, 68, 135, 270),
 }
 MEASURES = ("evaluate_seconds", "score_seconds", "peak_memory_mb")
+FORMS = (".3g", ".3g", ",")
 REPEATS = 2
 
 
@@ -162,6 +163,8 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
                 )
             axes[row][column].legend(title="exponent")
             axes[row][column].set_xlabel(name)
+            axes[row][column].set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes[row][column].minorticks_off()
         axes[1][column].set_ylim(100, 10_000)
     axes[0][0].set_ylabel("seconds")
     axes[1][0].set_ylabel("MB at most")
@@ -174,7 +177,10 @@ def exponents_block(records: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for name, found in record["results"].items():
         first, last = found["points"][0], found["points"][-1]
-        cells = [f"{first[m]:.3g} → {last[m]:.3g} ({found['exponents'][m]:.2f})" for m in MEASURES]
+        cells = [
+            f"{first[m]:{form}} → {last[m]:{form}} ({found['exponents'][m]:.2f})"
+            for m, form in zip(MEASURES, FORMS, strict=True)
+        ]
         rows.append([f"{name} {first[name]:,} → {last[name]:,}", *cells])
     programs = record["results"]["programs"]
     first, last = programs["points"][0], programs["points"][-1]

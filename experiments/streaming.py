@@ -1,6 +1,6 @@
 """Attention of all heads captured to disk and scored from there, within a bounded memory.
 
-    python -m experiments.streaming --documents 1000
+    python -m experiments.streaming
 
 Texts go by in shards: the model reads one, its attention is written to a file (see
 `interpreter.stored_patterns`) and let go; the file is mapped, every program scored against every
@@ -156,7 +156,7 @@ BLOCKS = {"memory": streaming_block}
 @click.command()
 @click.option("--model", default="smollm2-135m", show_default=True)
 @click.option("--texts", default=CODE, show_default=True)
-@click.option("--documents", default=64, show_default=True, help="How many texts.")
+@click.option("--documents", default=1000, show_default=True, help="How many texts.")
 @click.option("--tokens", default=256, show_default=True, help="Of every text.")
 @click.option("--programs", default=100, show_default=True)
 @click.option(
