@@ -53,27 +53,30 @@ QUESTIONS =
 TASKS =
 SIZE =
 LENGTHS =
+SHARES =
 
 ALL = $(CLAIMS) $(filter-out $(if $(QUESTIONS)$(TASKS),,question_answering),$(REPLACING))
 
 experiments: $(ALL) safety_and_speed
 	$(BIN)/python -m experiments.render
 
-# All of them small, over a quarter of an hour on two cores; the numbers go to demo/quick and say little.
+# All of them small, in under a quarter of an hour on two cores; the numbers go to demo/quick and say little.
 experiments-quick:
-	$(MAKE) $(ALL) SIZE="--every 10 --limit 12 --output demo/quick" LENGTHS="--tokens 96"
-	$(MAKE) proposers_compared SIZE="--every 90 --limit 12 --evaluations 4 --refine 1 --output demo/quick"
+	$(MAKE) $(ALL) SIZE="--every 10 --limit 8 --output demo/quick" LENGTHS="--tokens 96" SHARES="--fractions 0.25,1"
+	$(MAKE) proposers_compared SIZE="--every 135 --limit 8 --evaluations 2 --refine 1 --output demo/quick"
 	$(MAKE) safety_and_speed SIZE="--quick --tokens 256 --output demo/quick"
 
 # These take long for each head.
-ablation stages: override SIZE := $(subst --every 10,--every 45,$(SIZE))
+ablation stages: override SIZE := $(subst --every 10,--every 90,$(SIZE))
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
-travel replacement_travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS)
+travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS)
+replacement_curve: MORE = $(SHARES)
+replacement_travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS) $(SHARES)
 ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
 ablation: MORE = --texts code
 question_answering stories: TEXTS_OPTION = --order-texts
 question_answering: .venv/installed-qa
-question_answering: MORE = $(addprefix --items ,$(QUESTIONS)) $(addprefix --tasks ,$(TASKS))
+question_answering: MORE = $(addprefix --items ,$(QUESTIONS)) $(addprefix --tasks ,$(TASKS)) $(SHARES)
 TEXTS_OPTION = --texts
 
 $(CLAIMS): .venv/installed-plots
