@@ -206,8 +206,8 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
     evaluator = Evaluator(facts)
     matrices = torch.stack([evaluator.matrices(program) for program in programs])
     heads = HeadIoU(real, facts.visible)
-    heads.ious(matrices[:1])  # compiles
-    shortest = min(seconds(lambda: heads.ious(matrices)) for _ in range(3))
+    list(heads.ious(matrices[:1]))  # compiles
+    shortest = min(seconds(lambda: list(heads.ious(matrices))) for _ in range(3))
     rate = matrices.shape[0] * HEADS * len(tokens) / shortest
     limit = overlap_limit()
     cells = int(facts.visible.sum()) / len(tokens)

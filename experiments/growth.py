@@ -13,7 +13,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -96,24 +96,30 @@ def _run(chosen: Sequence[Any], documents: Sequence[Any], heads: int) -> tuple[f
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
     from interpreter.overlap import HeadIoU
-    from synth.scorer import SCORED_AT_ONCE
 
-    evaluating = scoring = 0.0
+    evaluating = 0.0
+
+    def evaluated(evaluator: Evaluator) -> Iterator[torch.Tensor]:
+        nonlocal evaluating
+        for program in chosen:
+            started = time.process_time()
+            matrices = evaluator.matrices(program)
+            evaluating += time.process_time() - started
+            yield matrices
+
+    whole = 0.0
     total = torch.zeros(len(chosen), heads)
     for first in range(0, len(documents), TEXTS):
         facts = make_facts(documents[first : first + TEXTS], causal=True)
         real = torch.rand(len(facts.real), heads, *facts.visible.shape[1:])
         real *= facts.visible[:, None]
         real /= real.sum(-1, keepdim=True)
-        ious, evaluator = HeadIoU(real, facts.visible), Evaluator(facts)
-        for start in range(0, len(chosen), SCORED_AT_ONCE):
-            started = time.process_time()
-            some = [evaluator.matrices(p) for p in chosen[start : start + SCORED_AT_ONCE]]
-            middle = time.process_time()
-            total[start : start + len(some)] += ious.ious(torch.stack(some)).sum(1)
-            scoring += time.process_time() - middle
-            evaluating += middle - started
-    return evaluating, scoring
+        scorer, evaluator = HeadIoU(real, facts.visible), Evaluator(facts)
+        started = time.process_time()
+        for row, ious in enumerate(scorer.ious(evaluated(evaluator))):
+            total[row] += ious.sum(0)
+        whole += time.process_time() - started
+    return evaluating, whole - evaluating
 
 
 def measured_alone(path: Path, sizes: Mapping[str, int]) -> dict[str, Any]:

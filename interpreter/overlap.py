@@ -6,12 +6,13 @@ of two predictions and four heads that stay in its registers.
 
 import os
 import time
+from collections.abc import Iterable, Iterator
 
 import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from interpreter.scores import iou_with_each
 
@@ -21,6 +22,9 @@ COMPILED = os.environ.get("HEADSCRIPT_COMPILED", "1") != "0"
 BLOCK = 1024
 """Cells that are summed at a time; the sums of blocks are added up."""
 
+AT_ONCE = 32
+"""Predictions that are packed before the heads go by."""
+
 GROUP = 16
 """Predictions of which a block stays in a core's cache while all heads go by."""
 
@@ -28,6 +32,7 @@ PREDICTIONS, HEADS = 2, 4
 """Matrices of a tile."""
 
 Array = NDArray[np.float32]
+Indices = NDArray[np.int64]
 REORDERED = {"reassoc", "nnan", "nsz"}
 """Sums may be taken in any order, so that eight go on at once; the order is always the same."""
 
@@ -43,18 +48,33 @@ class HeadIoU:
         self._real = real
         self._compiled = COMPILED and real.device.type == "cpu"
         if self._compiled:
-            self._heads = real.shape[1]
             self._rows = visible.any(-1).sum(-1)
             self._cells = _Cells(visible)
-            self._packed = self._cells.packed(real.transpose(0, 1), HEADS)
+            self._packed = self._cells.table(-(-real.shape[1] // HEADS) * HEADS)
+            for head in range(real.shape[1]):
+                self._cells.pack(real[:, head], self._packed, head)
 
-    def ious(self, predicted: Tensor) -> Tensor:
-        """[prediction, text, head] float32 of [prediction, text, query, key]."""
+    def ious(self, predicted: Iterable[Tensor]) -> Iterator[Tensor]:
+        """[text, head] float32 of each prediction, [text, query, key]."""
         if not self._compiled:
-            return torch.stack([iou_with_each(self._real, matrices) for matrices in predicted])
-        packed = self._cells.packed(predicted, PREDICTIONS)
-        overlap = overlaps(packed, self._packed)[:, : len(predicted), : self._heads].transpose(0, 1)
-        return overlap / (2 * self._rows[:, None] - overlap)
+            yield from (iou_with_each(self._real, matrices) for matrices in predicted)
+            return
+        # One table for all: the memory of a new one costs more time than what is done in it.
+        packed, waiting = self._cells.table(AT_ONCE), 0
+        for matrices in predicted:
+            self._cells.pack(matrices, packed, waiting)
+            waiting += 1
+            if waiting == AT_ONCE:
+                yield from self._scored(packed, waiting)
+                waiting = 0
+        yield from self._scored(packed, waiting)
+
+    def _scored(self, packed: Array, count: int) -> Tensor:
+        """[prediction, text, head] of the first of a table."""
+        overlaps = np.zeros((packed.shape[1], *self._packed.shape[:2]), dtype=np.float32)
+        _overlaps(packed, count, self._packed, overlaps)
+        found = torch.from_numpy(overlaps)[:count, :, : self._real.shape[1]]
+        return found / (2 * self._rows[:, None] - found)
 
 
 class _Cells:
@@ -63,28 +83,27 @@ class _Cells:
     def __init__(self, visible: Tensor) -> None:
         """`visible` is [text, query, key] bool."""
         flat = visible.flatten(1)
-        self._counts = flat.sum(1)
-        # What stands past the cells of a text is read from one more cell, which is 0.
-        self._at = torch.full((len(flat), int(self._counts.max())), flat.shape[1])
-        for text, count in enumerate(self._counts.tolist()):
-            self._at[text, :count] = flat[text].nonzero()[:, 0]
+        counts = flat.sum(1)
+        self._counts = counts.numpy()
+        self._at = np.zeros((len(flat), int(counts.max())), dtype=np.int64)
+        for text, count in enumerate(counts.tolist()):
+            self._at[text, :count] = flat[text].nonzero()[:, 0].numpy()
 
-    def packed(self, matrices: Tensor, tile: int) -> Array:
-        """[text, matrix, cell] float32 of [matrix, text, query, key], 0 up to whole tiles."""
-        count, texts = matrices.shape[:2]
-        result = torch.zeros(texts, -(-count // tile) * tile, self._at.shape[1])
-        for text in range(texts):
-            flat = nn.functional.pad(matrices[:, text].reshape(count, -1), (0, 1))
-            torch.index_select(flat, 1, self._at[text], out=result[text, :count])
-        found: Array = result.numpy()
-        return found
+    def table(self, count: int) -> Array:
+        """[text, matrix, cell] float32 for so many matrices, 0."""
+        texts, cells = self._at.shape
+        return np.zeros((texts, count, cells), dtype=np.float32)
+
+    def pack(self, matrices: Tensor, table: Array, place: int) -> None:
+        """Puts the visible cells of [text, query, key] float32 in a place of the table."""
+        _pack(matrices.flatten(1).numpy(), self._at, self._counts, table, place)
 
 
-def overlaps(predicted: Array, real: Array) -> Tensor:
-    """[text, prediction, head] float32: sums of minima of matrices packed in whole tiles."""
-    result = np.zeros((len(real), predicted.shape[1], real.shape[1]), dtype=np.float32)
-    _overlaps(predicted, real, result)
-    return torch.from_numpy(result)
+@numba.njit(parallel=True, cache=True)
+def _pack(matrices: Array, at: Indices, counts: Indices, table: Array, place: int) -> None:
+    for text in numba.prange(len(matrices)):
+        for cell in range(counts[text]):
+            table[text, place, cell] = matrices[text, at[text, cell]]
 
 
 @numba.njit(fastmath=REORDERED, inline="always")
@@ -116,12 +135,12 @@ def _tile(p: Array, r: Array, a: int, b: int, low: int, high: int, sums: Array) 
 
 
 @numba.njit(fastmath=REORDERED, parallel=True, cache=True)
-def _overlaps(predicted: Array, real: Array, result: Array) -> None:
-    texts, count, cells = predicted.shape
+def _overlaps(predicted: Array, count: int, real: Array, result: Array) -> None:
+    texts, _, cells = predicted.shape
     groups = -(-count // GROUP)
     for task in numba.prange(texts * groups):
         text, first = task // groups, GROUP * (task % groups)
-        p, r, sums = predicted[text], real[text], result[text]
+        p, r, sums = predicted[text], real[text], result[:, text]
         for low in range(0, cells, BLOCK):
             high = min(low + BLOCK, cells)
             for b in range(0, len(r), HEADS):

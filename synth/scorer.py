@@ -22,9 +22,6 @@ from synth.library import Score, StoredExample
 from synth.library_rows import Split
 from synth.summary import TRIVIAL
 
-SCORED_AT_ONCE = 32
-"""Programs: so many matrices are held together."""
-
 SHOWN_TOKENS = 48
 SHOWN_TEXTS = 3
 
@@ -106,9 +103,7 @@ class Scorer:
 
     def ious(self, texts: Sequence[str]) -> Iterator[Tensor]:
         """For each program [text, head] float32: its IoU with every captured head."""
-        for start in range(0, len(texts), SCORED_AT_ONCE):
-            some = texts[start : start + SCORED_AT_ONCE]
-            yield from self._heads.ious(torch.stack([self.matrices(text) for text in some]))
+        yield from self._heads.ious(map(self.matrices, texts))
 
     def measures(self, text: str, head: Head) -> Measures:
         """All scores of one program on one head, for each text."""
