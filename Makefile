@@ -68,6 +68,7 @@ experiments-quick:
 
 # These take long for each head.
 ablation stages: override SIZE := $(subst --every 10,--every 90,$(SIZE))
+# Texts of other kinds, as `OTHERS="stories code HuggingFaceH4/MATH-500:test:solution"` with a hub.
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
 travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS)
 replacement_curve: MORE = $(SHARES)

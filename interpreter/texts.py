@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 from grammar.errors import InputError
@@ -12,6 +13,8 @@ from grammar.errors import InputError
 SEPARATOR = "<|endoftext|>"
 OWN_CORPUS = "stories"
 SPLITS = ("train", "select", "test")
+HUB_DOCUMENTS = 1000
+"""At most so many are read of a data set of the hub where no limit is given."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ class Texts:
 def load_texts(source: str, limit: int | None = None) -> Texts:
     """Documents from `stories` (the project's own), a .jsonl or .txt file, or a hub data set.
 
-    At most `limit` documents.  InputError where there is nothing to read: it names the file
-    and the line.
+    A data set is NAME, NAME:SPLIT or NAME:SPLIT:COLUMN, with the split `train` and the column
+    `text` where they are not said.  At most `limit` documents.  InputError where there is nothing
+    to read: it names the file and the line.
     """
     # Unlike Path's methods, os.path's raise nothing for a name that is too long to be one.
     path, name = Path(source), source
@@ -120,12 +124,20 @@ def _from_hub(source: str, limit: int | None) -> list[str]:
         raise InputError(
             f"{source}: no such file, and hub data sets need `pip install headscript[hub]`"
         ) from error
+    name, _, rest = source.partition(":")
+    split, _, column = rest.partition(":")
+    split, column = split or "train", column or "text"
     try:
-        rows = load_dataset(source, split="train", streaming=True)
-        return [str(row["text"]) for row, _ in zip(rows, range(limit or 1000), strict=False)]
-    except KeyError as error:
-        raise InputError(f"{source}: the data set has no `text` column") from error
+        rows = load_dataset(name, split=split, streaming=True)
+        found = list(islice(rows, limit or HUB_DOCUMENTS))
     except Exception as error:  # the hub client raises many kinds; all mean "not to be had"
         raise InputError(
             f"{source}: neither a file nor a data set that the hub gives: {error}"
         ) from error
+    columns = sorted({name for row in found for name in row})
+    if column not in columns:
+        raise InputError(
+            f"{source}: no column `{column}` in {name}, which has {', '.join(columns)}: "
+            f"name one as {name}:{split}:COLUMN"
+        )
+    return [str(row[column] or "") for row in found]

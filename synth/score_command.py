@@ -20,7 +20,7 @@ from synth.tables import print_scores
     default="stories",
     show_default=True,
     help="`stories` (the project's own), a .jsonl file with a `text` field, a .txt file with "
-    "documents separated by <|endoftext|>, or a hub data set.",
+    "documents separated by <|endoftext|>, or a hub data set, NAME or NAME:SPLIT:COLUMN.",
 )
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--choice", default="iou", show_default=True, help="Which choice of each head.")

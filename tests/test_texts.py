@@ -62,3 +62,15 @@ def test_missing_folder_and_too_few(tmp_path: Path) -> None:
         load_texts(str(tmp_path))
     with pytest.raises(InputError, match="too few to split"):
         Texts("x", ("a b", "c d")).split()
+
+
+def test_a_data_set_with_split_and_column(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="data sets of the hub need the extra `hub`")
+    lines = ['{"problem": "Two and two?"}', '{"problem": null}', '{"problem": "Why?"}']
+    (tmp_path / "test.jsonl").write_text("\n".join(lines))
+    assert load_texts(f"{tmp_path}:test:problem").documents == ("Two and two?", "Why?")
+    assert load_texts(f"{tmp_path}:test:problem", 1).documents == ("Two and two?",)
+    with pytest.raises(InputError, match=r"no column `text` in .*, which has problem: name one as"):
+        load_texts(f"{tmp_path}:test")
+    with pytest.raises(InputError, match="neither a file nor a data set"):
+        load_texts(f"{tmp_path}:train:problem")
