@@ -27,7 +27,8 @@ def computed(tagger, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     evaluator = Evaluator(facts)
     matrices = torch.stack([evaluator.matrices(parse_or_raise(text)) for text in PROGRAMS])
     assert matrices.device.type == device
-    return matrices, HeadIoU(matrices.transpose(0, 1), facts.visible).ious(matrices)
+    ious = HeadIoU(matrices.transpose(0, 1), facts.visible).ious(matrices)
+    return matrices, torch.stack(list(ious))
 
 
 @pytest.mark.parametrize("device", AVAILABLE)
