@@ -134,7 +134,7 @@ def _from_hub(source: str, limit: int | None) -> list[str]:
         raise InputError(
             f"{source}: neither a file nor a data set that the hub gives: {error}"
         ) from error
-    columns = sorted({name for row in found for name in row})
+    columns = sorted(found[0]) if found else [column]
     if column not in columns:
         raise InputError(
             f"{source}: no column `{column}` in {name}, which has {', '.join(columns)}: "

@@ -65,7 +65,6 @@ def test_missing_folder_and_too_few(tmp_path: Path) -> None:
 
 
 def test_a_data_set_with_split_and_column(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason="data sets of the hub need the extra `hub`")
     lines = ['{"problem": "Two and two?"}', '{"problem": null}', '{"problem": "Why?"}']
     (tmp_path / "test.jsonl").write_text("\n".join(lines))
     assert load_texts(f"{tmp_path}:test:problem").documents == ("Two and two?", "Why?")
@@ -74,3 +73,6 @@ def test_a_data_set_with_split_and_column(tmp_path: Path) -> None:
         load_texts(f"{tmp_path}:test")
     with pytest.raises(InputError, match="neither a file nor a data set"):
         load_texts(f"{tmp_path}:train:problem")
+    (tmp_path / "test.jsonl").write_text('{"problem": null}')
+    with pytest.raises(InputError, match="no text in it"):
+        load_texts(f"{tmp_path}:test:problem")
