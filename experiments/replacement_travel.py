@@ -32,11 +32,16 @@ def sources_of(
 ) -> tuple[list[Texts], Texts]:
     """The texts to report on, and the documents that the order comes from.
 
-    Of texts that the programs were made from only the test documents are reported on.
+    Of texts that the programs were made from only the test documents are reported on, and of none
+    those that the order comes from.
     """
-    first, ordering = reported_and_ordering(names[0], order_texts, texts_seen(library))
-    found = [first, *map(source_texts, names[1:])]
-    return [Texts(t.name, t.documents[:limit]) for t in found], ordering
+    seen = texts_seen(library)
+    first, ordering = reported_and_ordering(names[0], order_texts, seen)
+    others = [source_texts(name) for name in names[1:]]
+    found = [first, *(texts.split()["test"] if texts.sha256 in seen else texts for texts in others)]
+    used = set(ordering.documents)
+    left = [Texts(t.name, tuple(d for d in t.documents if d not in used)) for t in found]
+    return [Texts(t.name, t.documents[:limit]) for t in left], ordering
 
 
 def curves(

@@ -100,7 +100,7 @@ TOKEN_CLASSES = (
     _by_pos_group(
         "content",
         CONTENT,
-        "a content word: noun, name, verb, adjective, adverb, number",
+        "a content word: noun, name, verb, adjective, adverb, number, interjection",
         "content word(s)",
     ),
     _by_pos_group(

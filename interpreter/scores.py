@@ -12,10 +12,13 @@ METRIC_VERSION = 1
 
 
 def iou(real: Tensor, predicted: Tensor) -> Tensor:
-    """[...]: sum of minima over sum of maxima of the whole matrix (arXiv 2606.19317, eq. 2)."""
+    """[...]: sum of minima over sum of maxima of the whole matrix (arXiv 2606.19317, eq. 2).
+
+    1 where both are 0 everywhere: there was nothing to find.
+    """
     overlap = torch.minimum(real, predicted).sum((-2, -1))
     total = real.sum((-2, -1)) + predicted.sum((-2, -1))
-    return overlap / (total - overlap)
+    return torch.where(total > 0, overlap / (total - overlap), 1.0)
 
 
 HEADS_AT_ONCE = 32

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from grammar.errors import InputError
 from synth import schema
 from synth.heads import head_name
+from synth.lengths import check_length
 from synth.library_jsonl import lines
 from synth.library_notebook import BestProgram, library_html
 from synth.library_records import Added, Record, add_records, records
@@ -103,7 +104,14 @@ class Library(Store):
         texts_sha256: str,
         settings: Mapping[str, Any],
     ) -> Run:
-        """The run with this key: the one that was begun before, or else a new one."""
+        """The run with this key: the one that was begun before, or else a new one.
+
+        InputError where other runs read the same texts up to another length.
+        """
+        tokens = settings.get("max_tokens")
+        if isinstance(tokens, int):
+            same = [run for run in self.runs() if run.model_revision == model_revision]
+            check_length(same, settings.get("texts", "these texts"), texts_sha256, tokens)
         with self._writing() as connection:
             if not exists(connection, schema.runs, key=key):
                 connection.execute(
@@ -247,7 +255,7 @@ class Library(Store):
         return self._read(Score, statement)
 
     def set_choice(self, choice: Choice) -> None:
-        """Makes a program that the library holds the choice for a head; an older one goes."""
+        """Makes a program that the library holds the choice for a head, in place of another."""
         self._replace(schema.choices, [choice])
 
     def choices(

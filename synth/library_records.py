@@ -186,10 +186,13 @@ class _Loader:
             for kind, table in TABLES.items()
         }
         runs = schema.runs.c
-        stored = connection.execute(select(runs.key, runs.id, runs.texts_sha256))
-        self._runs: dict[str, tuple[int, str]] = {
-            key: (number, texts) for key, number, texts in stored
-        }
+        self._runs: dict[str, tuple[int, str]] = {}
+        self._lengths: dict[tuple[str, str], object] = {}
+        """Tokens of a document, by model revision and texts; see `synth.lengths`."""
+        columns = (runs.key, runs.id, runs.model_revision, runs.texts_sha256, runs.settings)
+        for key, number, revision, texts, settings in connection.execute(select(*columns)):
+            self._runs[key] = (number, texts)
+            self._lengths.setdefault((revision, texts), settings.get("max_tokens"))
 
     def add(self, record: Record) -> None:
         kind = record.pop("kind", None)
@@ -273,6 +276,14 @@ class _Loader:
             )
             self._connection.execute(unfinished.values(finished=run.finished))
             return
+        tokens = run.settings.get("max_tokens")
+        known = self._lengths.get((run.model_revision, run.texts_sha256))
+        if tokens and known and tokens != known:
+            raise ValueError(
+                f"it read documents of {tokens} tokens, another run the same ones of {known}: "
+                "a library cannot tell their scores apart"
+            )
+        self._lengths[run.model_revision, run.texts_sha256] = tokens or known
         done = self._connection.execute(insert(schema.runs).values(_told(run, "id")))
         if done.inserted_primary_key:
             self._runs[run.key] = (int(done.inserted_primary_key[0]), run.texts_sha256)

@@ -36,9 +36,11 @@ def keep_best(
 ) -> None:
     """Chooses on the select texts among all programs of the run, and scores on both splits.
 
+    The library's earlier choices for the model stand beside them: a later run loses nothing.
     The programs of the Pareto front keep their select scores: what a larger or smaller one reaches.
     """
-    texts = sorted({p.text for p in library.proposals(run) if p.text})
+    found = {p.text for p in library.proposals(run) if p.text}
+    texts = sorted(found | {choice.text for choice in library.choices(run.model)})
     programs = [parse_or_raise(text) for text in texts]
     sizes = [terms(program) for program in programs]
     ious = mean_ious(texts, files["select"], engine, "Ranking on select texts").T.tolist()

@@ -8,10 +8,12 @@ from grammar.errors import InputError
 from interpreter.statistics import bootstrap_ci95
 from synth.heads import head_name
 from synth.library import Library, Run, Score
-from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts, StoredProposal
+from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts
 from synth.library_view import program_tree, terms
 
 Found = TypeVar("Found")
+
+ELSEWHERE = "another run"
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,26 @@ class RunResults:
 
 
 def run_results(library: Library, run: Run) -> RunResults:
-    """Reads a finished run back from the library."""
+    """The programs that the library now has for the heads of a finished run.
+
+    A later run may have found better ones; on other texts than those of this run they have no
+    score to show, and are left out.
+    """
     counts = library.counts(run)
+    asked = {tuple(head) for head in run.settings["heads"]}
     heads = []
     documents = 0
     for choice in library.choices(run.model):
-        if choice.run_id != run.id:
+        if (choice.layer, choice.head) not in asked:
             continue
-        score = test_score(library, run, choice)
+        score = newest_test_score(library, run, choice)
+        if score is None and choice.run_id != run.id:
+            continue
+        score = required(library, score, f"test score {_of(choice)}")
         name, baseline = best_trivial(library, run, choice)
         here = counts_of(library, counts, choice)
         documents = score.documents
-        origin = origin_of(library, run, choice)
+        stage, proposer = origin_of(library, run, choice)
         heads.append(
             HeadResult(
                 layer=choice.layer,
@@ -77,8 +87,8 @@ def run_results(library: Library, run: Run) -> RunResults:
                 proposed=here.proposed,
                 rejected=here.rejected,
                 duplicates=here.duplicates,
-                stage=origin.stage,
-                proposer=origin.proposer,
+                stage=stage,
+                proposer=proposer,
             )
         )
     total = counts.total
@@ -142,7 +152,7 @@ def counts_of(library: Library, counts: RunCounts, choice: Choice) -> Counts:
     return required(library, found, f"proposal {_of(choice)}")
 
 
-def origin_of(library: Library, run: Run, choice: Choice) -> StoredProposal:
-    """The run's first proposal of the chosen program."""
+def origin_of(library: Library, run: Run, choice: Choice) -> tuple[str, str]:
+    """Stage and proposer of the chosen program; `ELSEWHERE` where another run found it."""
     proposals = library.proposals(run, program_hash=choice.program_hash)
-    return required(library, next(iter(proposals), None), f"proposal {_of(choice)}")
+    return (proposals[0].stage, proposals[0].proposer) if proposals else (ELSEWHERE, ELSEWHERE)

@@ -47,7 +47,8 @@ def score(
     """Score each head's chosen program on texts, beside the trivial programs and baselines.
 
     Of the texts that the library was made from only the test documents are used, all documents
-    of any other.  The mean over heads comes with a 95% bootstrap interval over documents.
+    of any other.  The mean over heads comes with a 95% bootstrap interval over documents.  The
+    best trivial program of each head is chosen on these very documents, in its favour.
     Damage is the divergence of the model's predictions from its own, in nats a token, on the first
     four of the documents.
 

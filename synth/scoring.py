@@ -25,7 +25,8 @@ from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
-from synth.library import Choice, Library, Run, Score
+from synth.lengths import check_length
+from synth.library import Choice, Library, Score
 from synth.library_rows import BEST_TRIVIAL
 from synth.library_store import check_place
 from synth.ordering import Judged, damages
@@ -64,7 +65,8 @@ def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
     texts = load_texts(wanted.texts)
     about = {"model": model, "texts_sha256": texts.sha256}
     if wanted.keep:
-        _check_length(runs, texts, max_tokens)
+        same = [run for run in runs if run.model == model]
+        check_length(same, texts.name, texts.sha256, max_tokens)
     if texts.sha256 in {run.texts_sha256 for run in runs}:
         texts = texts.split()["test"]
     whole = Shard(texts.name, 0, texts.documents)
@@ -118,17 +120,6 @@ def score_library(wanted: Wanted, engine: Engine) -> dict[str, Any]:
         "distinct_programs": len({c.text for c in usable}),
         "rejected": rejected + len(choices) - len(usable),
     }
-
-
-def _check_length(runs: Sequence[Run], texts: Texts, max_tokens: int) -> None:
-    """InputError where the library's scores on these texts are of documents of another length."""
-    lengths = {r.settings.get("max_tokens") for r in runs if r.texts_sha256 == texts.sha256}
-    lengths.discard(None)
-    if lengths and max_tokens not in lengths:
-        raise InputError(
-            f"--max-tokens {max_tokens}: the library's scores on {texts.name} are of documents of "
-            f"{', '.join(map(str, lengths))} tokens; give that, or leave out --keep"
-        )
 
 
 def _with_damage(

@@ -60,7 +60,9 @@ if TYPE_CHECKING:
     help="Where captured attention is kept while the run goes on: a folder that all workers see; "
     "without it one in the cache.",
 )
-@click.option("--show-prompt", metavar="L5H4", help="Print what the model sees for a head; stop.")
+@click.option(
+    "--show-prompt", metavar="L5H4", help="Print what the model first sees for a head; stop."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def synth(
     model: str,
@@ -88,7 +90,8 @@ def synth(
     constants are fitted on the train documents, the best is chosen on the select documents, and
     its score is told for the test documents.  A run that was cut off goes on when the same
     command is given again.  When a limit is reached, nothing more is asked for, and the run goes
-    on with what was written.
+    on with what was written.  What the library holds already for the model stays where nothing
+    better is found.
 
     \b
     Proposers:
@@ -103,9 +106,9 @@ def synth(
     learned:PROPOSER  drawn from a grammar learned from the answers of another proposer
 
     \b
-    JSON: {"model", "library", "run", "heads": [{"layer", "head", "program", "terms", "iou",
-    "iou_ci95", "iou_no_sink", "jsd", "output_error", "best_trivial", "best_trivial_iou",
-    "proposed", "rejected", "duplicates", "stage"}], "total": {"proposed", "rejected",
+    JSON: {"model", "library", "run", "documents", "heads": [{"layer", "head", "program", "terms",
+    "iou", "iou_ci95", "iou_no_sink", "jsd", "output_error", "best_trivial", "best_trivial_iou",
+    "proposed", "rejected", "duplicates", "stage", "proposer"}], "total": {"proposed", "rejected",
     "duplicates"}, "reject_codes": {code: number}}
     """
     from interpreter.fetch import cache_folder

@@ -65,10 +65,10 @@ def tune(
     the same command is given again.
 
     \b
-    JSON: {"model", "library", "run", "heads", "output_error" (mean on the select documents),
-    "iou_output_error" (the same of the programs chosen by IoU), "divergences" (nats a token on
-    the select documents at shares 0.1, 0.25, 0.5 and 1, for each round; the first is before
-    tuning), "kept_round"}
+    JSON: {"model", "library", "run", "heads", "output_error" (mean on eight select documents, on
+    which of each head the better program was taken), "iou_output_error" (the same of the programs
+    chosen by IoU), "divergences" (nats a token on these documents at shares 0.1, 0.25, 0.5 and 1,
+    for each round; the first is before tuning), "kept_round"}
     """
     from interpreter.capture import check_texts
     from interpreter.models import load_model

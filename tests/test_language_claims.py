@@ -10,26 +10,12 @@ from click.testing import CliRunner
 
 from experiments import ablation, ceiling, residual, stages, subject
 from experiments.results import read
-from grammar.parser import parse_or_raise
-from interpreter.capture import Captured
-from interpreter.evaluate import Evaluator
-from interpreter.facts import make_facts
 from interpreter.texts import load_texts
-from interpreter.tokens import read_tokens
 from synth.library import Library
 from synth.vocabulary import term
+from tests.exact_heads import doing
 from tests.library_samples import choose_all
-from tests.tiny_models import tiny, tokenizer
-
-
-def doing(programs: list[str], documents: tuple[str, ...], tagger) -> Captured:
-    """Heads that do exactly what these programs say."""
-    tokens = read_tokens(documents, tokenizer(), tagger, 24)
-    evaluator = Evaluator(make_facts(tokens, causal=True))
-    attention = torch.stack([evaluator.matrices(parse_or_raise(p)) for p in programs], dim=1)
-    heads = tuple((0, k) for k in range(len(programs)))
-    values = torch.zeros(*attention.shape[:3], 4)
-    return Captured(heads, tokens, attention, values, True)
+from tests.tiny_models import tiny
 
 
 def test_free_weights_find_a_program_again(tagger) -> None:

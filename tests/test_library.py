@@ -19,6 +19,7 @@ from grammar.canonical import content_hash
 from grammar.errors import InputError
 from synth import schema
 from synth.library import ChosenModel, Counts, Library
+from synth.library_merge import merge
 from tests.library_samples import (
     LARGE,
     REJECTED,
@@ -87,6 +88,23 @@ def test_later_rows_replace_those_with_the_same_key(path: Path) -> None:
         library.set_choice(chosen(run, SMALL))
         assert [s.iou for s in library.scores()] == [0.6, 0.1]
         assert [c.text for c in library.choices()] == [SMALL, SMALL]
+
+
+def test_the_same_texts_of_another_length_are_refused(tmp_path: Path) -> None:
+    about = {"model": "small", "model_revision": "r1", "texts_sha256": "t1"}
+    place, other = tmp_path / "a.sqlite", tmp_path / "b.sqlite"
+    for path, key, tokens in ((place, "one", 96), (other, "two", 64)):
+        with Library.open(path, create=True) as library:
+            library.start_run(key=key, settings={"max_tokens": tokens}, **about)
+    with Library.open(place) as library:
+        with pytest.raises(InputError, match=r"--max-tokens 64: .* of 96 tokens; give that, or"):
+            library.start_run(key="two", settings={"max_tokens": 64, "texts": "t"}, **about)
+        library.start_run(key="three", settings={"max_tokens": 96}, **about)
+        library.start_run(
+            key="four", settings={"max_tokens": 64}, **(about | {"texts_sha256": "t2"})
+        )
+    with pytest.raises(InputError, match="documents of 64 tokens, another run the same ones of 96"):
+        merge(place, [other])
 
 
 def test_a_program_that_the_library_holds_is_a_duplicate(path: Path) -> None:

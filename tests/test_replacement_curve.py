@@ -20,6 +20,7 @@ from interpreter.command_line import main
 from interpreter.models import load_model
 from interpreter.replacement import replaced
 from interpreter.texts import load_texts
+from synth.library import Library
 from tests.replacing import PROGRAMS, library_for, model_folder
 
 pytestmark = pytest.mark.usefixtures("tagger")
@@ -122,6 +123,28 @@ def test_other_texts_and_lengths(place: tuple[Path, Path, Path], tmp_path: Path)
     at_16 = {point["fraction"]: point for point in series["tuned", "damage"]}
     assert at_16[1]["perplexity"] == pytest.approx(found[0]["curve"][-1]["perplexity"], rel=1e-4)
     assert f"| {record['model']['name']}, code | 40 | 3 |" in replacement_travel.rises([record])
+
+
+def test_nothing_is_reported_on_that_was_worked_on(
+    place: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    own, all_stories = load_texts(str(place[2])), load_texts("stories")
+    library = tmp_path / "l.sqlite"
+    with Library.open(library, create=True) as made:
+        made.start_run(
+            key="it", model="m", model_revision="r", texts_sha256=own.sha256, settings={}
+        )
+    (stories, mine), ordering = replacement_travel.sources_of(
+        ["stories", str(place[2])], library, None, None
+    )
+    assert ordering.documents == all_stories.split()["select"].documents
+    assert stories.documents == all_stories.split()["test"].documents
+    assert mine.documents == own.split()["test"].documents
+    (_, rest), ordering = replacement_travel.sources_of(
+        [str(place[2]), "stories"], library, "stories", 20
+    )
+    assert len(rest.documents) == 20
+    assert not set(rest.documents) & set(ordering.documents)
 
 
 def test_rank_correlation() -> None:

@@ -69,6 +69,13 @@ def test_sink_is_left_out() -> None:
     torch.testing.assert_close(without_sink(real), torch.tensor([[1.0, 0], [0.5, 0.5]]))
 
 
+def test_nothing_beside_the_sink_is_nothing_missed() -> None:
+    sink = torch.tensor([[1.0, 0], [1.0, 0]])
+    other = torch.tensor([[1.0, 0], [0.5, 0.5]])
+    found = iou_no_sink(torch.stack([sink, sink, other]), torch.stack([sink, other, sink]))
+    assert found.tolist() == [1, 0, 0]
+
+
 def test_bootstrap_of_a_ratio_weighs_documents_by_their_size() -> None:
     low, high = bootstrap_ratio_ci95([10.0, 1.0, 2.0], [100, 1, 2])
     assert low < 13 / 103 < high
