@@ -25,26 +25,35 @@ demo: .venv/installed
 	$(BIN)/headscript score $(DEMO)
 	$(BIN)/headscript report --library demo/headscript.sqlite -o demo/report.html
 
-# The libraries that are shipped, over an hour for both on two cores, each of which works on heads of
-# its own: `make libraries TEXTS=FILE` with the documents that the programs are to be found on.
+# The libraries that are shipped: `make libraries TEXTS=FILE` with the documents that the programs are to be
+# found on, or one of them, `make library-minilm-l6`.  On two cores they take one hour (SmolLM2), a
+# quarter (MiniLM) and two (Qwen).
 TEXTS = stories
+LIBRARIES = smollm2-135m minilm-l6 qwen2.5-coder-1.5b
+TUNING = --documents 50 --rounds 10
 
-libraries: .venv/installed
+libraries: $(LIBRARIES:%=library-%)
+	$(BIN)/python -m experiments.sameness $(LIBRARIES:%=--library demo/%.sqlite)
+
+# A step of tuning reads a model forwards and backwards, and the damage of every head is as many readings.
+library-qwen2.5-coder-1.5b: TUNING = --documents 24 --rounds 3
+library-smollm2-135m: DAMAGE = --damage
+
+.PHONY: $(LIBRARIES:%=library-%)
+
+# Every core searches programs for heads of its own.
+$(LIBRARIES:%=library-%): library-%: .venv/installed
 	$(PIP) install -c constraints.txt -e ".[ray]"
 	mkdir -p demo
-	for model in smollm2-135m minilm-l6; do \
-		$(BIN)/headscript synth --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --budget 0 --engine ray && \
-		$(BIN)/headscript tune --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --documents 50 --rounds 10 && \
-		$(BIN)/headscript score --model $$model --texts $(TEXTS) --library demo/$$model.sqlite --keep \
-			$$(test $$model != smollm2-135m || echo --damage) && \
-		$(BIN)/headscript library export --chosen --library demo/$$model.sqlite \
-			-o experiments/libraries/$$model.jsonl || exit 1; \
-	done
-	$(BIN)/python -m experiments.sameness \
-		$(foreach model,$(MODELS),--library demo/$(model).sqlite)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/headscript synth --model $* --texts $(TEXTS) \
+		--library demo/$*.sqlite --budget 0 --engine ray
+	$(BIN)/headscript tune --model $* --texts $(TEXTS) --library demo/$*.sqlite $(TUNING)
+	$(BIN)/headscript score --model $* --texts $(TEXTS) --library demo/$*.sqlite --keep $(DAMAGE)
+	$(BIN)/headscript library export --chosen --library demo/$*.sqlite -o experiments/libraries/$*.jsonl
 
-# Every claim again, for both libraries: `make experiments TEXTS=FILE QUESTIONS="FILES"`, or one of
-# them by its name, `make fit`.  The numbers of README.md and docs follow from them.
+# Every claim again, for the libraries of the two small models: `make experiments TEXTS=FILE QUESTIONS="FILES"`,
+# or one of them by its name, `make fit`.  The numbers of README.md and docs follow from them.
+# For the large one: `make fit grids three_heads travel MODELS=qwen2.5-coder-1.5b LENGTHS="--tokens 96"`.
 MODELS = smollm2-135m minilm-l6
 # Those that predict the next token: what replaced heads cost is measured in these.
 CAUSAL = smollm2-135m

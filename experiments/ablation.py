@@ -108,10 +108,10 @@ def primitives_block(records: Sequence[dict[str, Any]]) -> str:
     titles, columns = [""], []
     for record in records:
         model, results = record["model"]["name"], record["results"]
-        titles.append(f"{model}, of {results['programs']} programs")
+        titles.append(f"{model}: in how many of {results['programs']} programs")
         columns.append({name: str(count) for name, count in results["users"].items()})
         for source in results["sources"]:
-            titles.append(f"{model}, {source['texts']}")
+            titles.append(f"{model}: lost on {source['texts']} ({results['heads']} heads)")
             losses = [*source["primitives"], source["together"] | {"primitive": TOGETHER}]
             columns.append(
                 {

@@ -85,6 +85,10 @@ def best_of_first(
     return chosen[-1], setting.ious("test", head, chosen)
 
 
+FEWEST = 8
+"""Heads that an interval over heads is told for: of three gains of one sign it says nothing."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What one proposer's programs reach."""
@@ -253,7 +257,7 @@ def answers_block(records: Sequence[dict[str, Any]]) -> str:
 def refined_block(records: Sequence[dict[str, Any]]) -> str:
     """As written, fitted, and refined; each gain over sampling is the mean over heads."""
     titles = [
-        *("", "as written", "fitted", "over sampling", "heads better, worse"),
+        *("", "as written", "fitted", "over sampling (interval over heads)", "heads better, worse"),
         *("refined", "over sampling", "heads better, worse"),
     ]
     rows = []
@@ -264,20 +268,22 @@ def refined_block(records: Sequence[dict[str, Any]]) -> str:
                 with_interval(found["mean_iou"], found["ci95"])
                 for found in (arm["as_written"], arm["curve"][-1])
             ]
-            row += _over(arm["over_sampling"])
+            row += _over(arm["over_sampling"], record["results"]["heads"])
             if "refined" in arm:
                 end = arm["refined"]["end"]
                 row += [with_interval(end["mean_iou"], end["ci95"])]
-                row += _over(arm["refined"]["over_sampling"])
+                row += _over(arm["refined"]["over_sampling"], record["results"]["refined_heads"])
             else:
                 row += ["–"] * 3
             rows.append(row)
     return table(titles, rows)
 
 
-def _over(over: Mapping[str, Any]) -> list[str]:
-    low, high = over["ci95_over_heads"]
-    gain = f"{over['gain']:+.3f} ({low:+.3f} to {high:+.3f})"
+def _over(over: Mapping[str, Any], heads: int) -> list[str]:
+    gain = f"{over['gain']:+.3f}"
+    if heads >= FEWEST:
+        low, high = over["ci95_over_heads"]
+        gain += f" ({low:+.3f} to {high:+.3f})"
     return [gain, f"{over['heads_better']}, {over['heads_worse']}"]
 
 

@@ -34,7 +34,6 @@ from synth.summary import TRIVIAL
 CLAIM = "Each stage of the search finds programs that predict heads better than those before it."
 
 STAGES: Mapping[str, Callable[[Refinement], Node]] = {
-    "tried": lambda found: found.paths[0].parent,
     "constants fitted": lambda found: found.paths[0].fitted,
     "grown": lambda found: [found.paths[0].fitted, *found.paths[0].grown][-1],
     "reshaped": lambda found: found.paths[0].programs[-1],
@@ -51,18 +50,21 @@ class Stages:
         self._subject = subject
         train = subject.patterns["train"]
         self._texts = sorted({*EXAMPLES, START})
-        self._trees = [parse_or_raise(text) for text in self._texts]
+        self.trees = [parse_or_raise(text) for text in self._texts]
         self._refiner = Refiner(train.tokens, train.causal, self._texts)
         self._quick = self._refiner.quick
         self._evaluators = {
             part: Evaluator(subject.patterns[part].facts()) for part in ("select", "test")
         }
 
-    def refined(self, head: Head) -> Refinement:
+    def tried(self, head: Head) -> list[float]:
+        """The score of every program that is tried, on the first train documents."""
+        few = on_first(self._subject.patterns["train"].head(head), self._quick.evaluator.facts)
+        return [self._quick.score(tree, few) for tree in self.trees]
+
+    def refined(self, head: Head, tried: Sequence[float]) -> Refinement:
         target = self._subject.patterns["train"].head(head)
-        few = on_first(target, self._quick.evaluator.facts)
-        ious = [self._quick.score(tree, few) for tree in self._trees]
-        return self._refiner.refined(best_structures(self._trees, ious), target)
+        return self._refiner.refined(best_structures(self.trees, tried), target)
 
     def ious(self, part: str, head: Head, program: Node) -> Tensor:
         """[text]."""
@@ -79,14 +81,16 @@ def measured(subject: Subject) -> list[dict[str, Any]]:
     stages = Stages(subject)
     pool = [parse_or_raise(text) for text in subject.programs.pool]
     trivial = [parse_or_raise(text) for text in TRIVIAL]
-    names = ("best trivial", *STAGES, "or any of the library")
+    names = ("best trivial", "tried", *STAGES, "or any of the library")
     ious: dict[str, list[Tensor]] = {name: [] for name in names}
     sizes: dict[str, list[int]] = {name: [] for name in names}
     with progress_bar() as bar:
         for head in bar.track(subject.heads, description="Refining"):
-            found = stages.refined(head)
+            tried = stages.tried(head)
+            found = stages.refined(head, tried)
             programs = {
                 "best trivial": stages.best(head, trivial),
+                "tried": stages.trees[tried.index(max(tried))],
                 **{name: of(found) for name, of in STAGES.items()},
                 "or any of the library": stages.best(head, [found.last, *pool]),
             }

@@ -134,20 +134,31 @@ def memory(measured: Sequence[dict[str, Any]]) -> list[dict[str, int]]:
 
 
 def streaming_block(records: Sequence[dict[str, Any]]) -> str:
-    """What was captured and scored, how fast, and in how much memory."""
-    (record,) = records
-    r = record["results"]
-    size = f"{r['documents']:,} texts of {r['tokens']} tokens, {r['heads']} heads"
-    rows = {
-        "attention and values, GiB": f"{r['bytes'] / 2**30:.2f}",
-        "of it on disk at once, GiB": f"{r['bytes_at_once'] / 2**30:.2f}",
-        "captured and written, texts a second": f"{r['documents'] / r['capture_seconds']:.2f}",
-        f"IoUs a second, of {r['programs']:,} programs": f"{r['scores_per_second']:,.0f}",
-        "memory with the model loaded, MB at most": f"{r['loaded_mb']:,}",
-    }
-    for point in r["memory"]:
-        rows[f"after {point['texts']:,} texts, MB at most"] = f"{point['peak_mb']:,}"
-    return table([size, "measured"], [[name, value] for name, value in rows.items()])
+    """What was captured and scored of each model, how fast, and in how much memory."""
+    titles = [
+        *("", "heads", "texts", "tokens", "attention and values, GiB", "on disk at once, GiB"),
+        *("texts captured a second", "programs", "IoUs a second", "MB with the model loaded"),
+        "MB at most after so many texts",
+    ]
+    rows = []
+    for record in records:
+        r = record["results"]
+        rows.append(
+            [
+                record["model"]["name"],
+                str(r["heads"]),
+                f"{r['documents']:,}",
+                str(r["tokens"]),
+                f"{r['bytes'] / 2**30:.2f}",
+                f"{r['bytes_at_once'] / 2**30:.2f}",
+                f"{r['documents'] / r['capture_seconds']:.2f}",
+                str(r["programs"]),
+                f"{r['scores_per_second']:,.0f}",
+                f"{r['loaded_mb']:,}",
+                ", ".join(f"{at['texts']:,}: {at['peak_mb']:,}" for at in r["memory"]),
+            ]
+        )
+    return table(titles, rows)
 
 
 BLOCKS = {"memory": streaming_block}

@@ -217,6 +217,7 @@ def test_sameness_counts_both_kinds(tmp_path: Path) -> None:
     assert (one["programs"], one["behaviour_duplicates"], one["behaviour_groups"]) == (3, 1, 1)
     assert (one["choices"], one["symbols_before"], one["symbols_after"]) == (2, 5, 5)
     assert "| small | 4 | 1 | 1 | 3 | 1 | 5 | 5 |" in shown
+    assert "| small, iou | 2 | 1.5 | 1.5 | 2 |" in sameness.sizes(read("sameness", tmp_path))
     with Library.open(path) as library:
         path.with_suffix(".jsonl").write_text("".join(library.lines(chosen=True)))
     with pytest.raises(InputError, match="holds no proposals"):

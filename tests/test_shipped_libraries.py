@@ -11,7 +11,7 @@ from synth.library_merge import checked_copy
 from synth.library_view import terms
 
 FOLDER = Path(__file__).parent.parent / "experiments" / "libraries"
-HEADS = {"smollm2-135m": (30, 9), "minilm-l6": (6, 12)}
+HEADS = {"smollm2-135m": (30, 9), "minilm-l6": (6, 12), "qwen2.5-coder-1.5b": (28, 12)}
 MOST_TERMS = 12
 
 
