@@ -111,7 +111,7 @@ def primitives_block(records: Sequence[dict[str, Any]]) -> str:
         titles.append(f"{model}: in how many of {results['programs']} programs")
         columns.append({name: str(count) for name, count in results["users"].items()})
         for source in results["sources"]:
-            titles.append(f"{model}: lost on {source['texts']} ({results['heads']} heads)")
+            titles.append(f"{model}: lost on {source['texts']} ({source['heads']} heads)")
             losses = [*source["primitives"], source["together"] | {"primitive": TOGETHER}]
             columns.append(
                 {
