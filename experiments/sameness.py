@@ -1,4 +1,4 @@
-"""How many programs of a full run are the same, how long they are, and with named parts.
+"""How many programs of a full run are the same, how long they are, and how long with named parts.
 
     python -m experiments.sameness --library demo/minilm-l6.sqlite
 

@@ -189,10 +189,12 @@ class _Loader:
         self._runs: dict[str, tuple[int, str]] = {}
         self._lengths: dict[tuple[str, str], object] = {}
         """Tokens of a document, by model revision and texts; see `synth.lengths`."""
-        columns = (runs.key, runs.id, runs.model_revision, runs.texts_sha256, runs.settings)
-        for key, number, revision, texts, settings in connection.execute(select(*columns)):
+        tokens = runs.settings["max_tokens"].as_integer()
+        columns = (runs.key, runs.id, runs.model_revision, runs.texts_sha256, tokens)
+        for key, number, revision, texts, length in connection.execute(select(*columns)):
             self._runs[key] = (number, texts)
-            self._lengths.setdefault((revision, texts), settings.get("max_tokens"))
+            if length is not None:
+                self._lengths[revision, texts] = length
 
     def add(self, record: Record) -> None:
         kind = record.pop("kind", None)
