@@ -108,7 +108,7 @@ def test_scores_of_another_length_are_not_kept(library: Path, arguments: list[st
     with Library.open(library) as opened:
         opened.start_run(
             key="other",
-            model="small",
+            model=arguments[arguments.index("--model") + 1],
             model_revision="r1",
             texts_sha256=SHA256,
             settings={"max_tokens": 96},
