@@ -47,6 +47,8 @@ CLAIM = (
     "At an equal number of evaluated programs, those of a language model predict heads better than "
     "those that are drawn from the grammar."
 )
+FEWEST = 8
+"""Heads that an interval over heads is told for: of three gains of one sign it says nothing."""
 
 
 def fitted(
@@ -83,10 +85,6 @@ def best_of_first(
     select = setting.ious("select", head, programs).mean(-1)
     chosen = [programs[int(select[: len(TRIVIAL) + count].argmax())] for count in counts]
     return chosen[-1], setting.ious("test", head, chosen)
-
-
-FEWEST = 8
-"""Heads that an interval over heads is told for: of three gains of one sign it says nothing."""
 
 
 @dataclass(frozen=True)
