@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,12 @@ from click.testing import CliRunner
 
 from experiments import ablation, ceiling, residual, stages, subject
 from experiments.results import read
+from grammar.parser import parse_or_raise
+from grammar.printer import to_text
 from interpreter.texts import load_texts
+from synth import growing, reshaping
 from synth.library import Library
+from synth.refining import START
 from synth.vocabulary import term
 from tests.exact_heads import doing
 from tests.library_samples import choose_all
@@ -51,6 +56,27 @@ def test_what_a_head_consists_of_is_missed(tagger) -> None:
     assert max(abs(losses[name]) for name in ("same_pos", "near", "noun")) < 0.05
     assert found["together"]["primitives"] == ["number", "pronoun"]
     assert abs(found["together"]["loss"]) < 0.05
+
+
+def test_what_was_tried_is_not_what_fits_best_later(tagger, monkeypatch) -> None:
+    """The row of what was tried is of the best program as it was written."""
+    monkeypatch.setattr(growing, "MAX_TERMS", 0)
+    monkeypatch.setattr(reshaping, "MOST_STEPS", 0)
+    texts = load_texts("stories", 6)
+    head = "score(3.0 first - 0.2 distance(any) + 1.0 noun)"
+    patterns = {part: doing([head], of.documents, tagger) for part, of in texts.split().items()}
+    programs = subject.Programs({(0, 0): head}, [head], Counter())
+    about = subject.Subject(tiny("llama"), Path("none"), programs, texts, patterns)
+    found = {row["stage"]: row["mean_iou"] for row in stages.measured(about)}
+    written = stages.Stages(about)
+    tried = dict(zip(map(to_text, written.trees), written.tried((0, 0)), strict=True))
+    best, start = (
+        float(written.ious("test", (0, 0), parse_or_raise(text)).mean())
+        for text in (max(tried, key=tried.__getitem__), START)
+    )
+    assert found["tried"] == pytest.approx(best)
+    assert start < best < found["constants fitted"]
+    assert found["or any of the library"] == pytest.approx(1)
 
 
 def test_a_cause_is_what_the_program_lacks(tagger) -> None:
