@@ -14,7 +14,7 @@ TORCH_INDEX = https://download.pytorch.org/whl/cpu
 HEADS = L18H8,L16H0,L4H4,L17H3,L11H6,L0H0
 DEMO = --model smollm2-135m --texts stories --library demo/headscript.sqlite
 CLAIMS = fit grids three_heads coverage travel short_texts residual ceiling ablation stages
-REPLACING = replacement_curve replacement_travel head_damage stories question_answering
+REPLACING = replacement_curve replacement_travel head_damage richness stories question_answering
 
 .PHONY: demo libraries experiments experiments-quick $(CLAIMS) $(REPLACING) proposers_compared safety_and_speed \
 	speed test fuzz vllm lint format clean
@@ -80,7 +80,7 @@ ablation stages: override SIZE := $(subst --every 10,--every 90,$(SIZE))
 # Texts of other kinds, as `OTHERS="stories code HuggingFaceH4/MATH-500:test:solution"` with a hub.
 OTHERS = $(filter-out $(TEXTS),stories) code $(QUESTIONS)
 travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS)
-replacement_curve: MORE = $(SHARES)
+replacement_curve richness: MORE = $(SHARES)
 replacement_travel: MORE = $(addprefix --texts ,$(OTHERS)) $(LENGTHS) $(SHARES)
 ceiling: MORE = $(addprefix --other-texts ,$(OTHERS))
 ablation: MORE = --texts code

@@ -35,7 +35,7 @@ from synth.chosen import MOST_FAITHFUL
 from synth.faithfulness import FIRST_TOKEN, Losses, reported_and_ordering
 from synth.library import Library
 from synth.ordering import order_heads
-from synth.replace_command import parse_fractions
+from synth.replace_command import ORDERS, parse_fractions
 from synth.summary import TRIVIAL
 
 CLAIM = (
@@ -43,7 +43,9 @@ CLAIM = (
     "programs were fitted to and on the order."
 )
 CONTROLS = ("first token", "best trivial", "exchanged")
-CURVE_ORDERS = ("damage", "output-error", "iou")
+"""Beside the most faithful choice."""
+STYLES = {"damage": "-", "output-error": "--", "iou": ":", "greedy": "-."}
+"""Of the lines, by the order of the heads."""
 SHARES = "0.05,0.1,0.25,0.5,0.75,1"
 
 Series = tuple[str, str]
@@ -56,6 +58,14 @@ Series = tuple[str, str]
 @click.option("--order-texts", help="As of `headscript replace`.")
 @click.option("--fractions", default=SHARES, show_default=True)
 @click.option("--choices", default=",".join(MOST_FAITHFUL), show_default=True)
+@click.option(
+    "--orders",
+    multiple=True,
+    type=click.Choice(ORDERS),
+    default=list(STYLES),
+    show_default=True,
+    help="The first is that of the trivial programs too.",
+)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replacement_curve(
@@ -68,6 +78,7 @@ def replacement_curve(
     order_texts: str | None,
     fractions: str,
     choices: str,
+    orders: Sequence[str],
     max_tokens: int,
     as_json: bool,
 ) -> None:
@@ -78,8 +89,8 @@ def replacement_curve(
     reported = Texts(reported.name, reported.documents[:limit])
     check_texts(loaded, reported, max_tokens)
     programs = replacements(place, loaded, choices.split(","), ordering, max_tokens, every)
-    orders = orders_of(programs, ordering, max_tokens)
-    losses = measured(loaded, reported, programs, orders, shares, max_tokens)
+    series = series_of(programs, orders, ordering, max_tokens)
+    losses = measured(loaded, reported, programs, series, shares, max_tokens)
     results = {
         "base_perplexity": losses.base_perplexity,
         "tokens": sum(losses.tokens),
@@ -90,11 +101,11 @@ def replacement_curve(
                 "order": order,
                 "curve": [
                     {"fraction": share, "heads": count_of(share, len(heads))}
-                    | losses.of(_key((name, order), share))
+                    | losses.of(key_of((name, order), share))
                     for share in shares
                 ],
             }
-            for (name, order), heads in orders.items()
+            for (name, order), heads in series.items()
         ],
     }
     path = write(
@@ -160,21 +171,22 @@ def best_trivial(programs: StandIns, texts: Texts, tokens: int) -> StandIns:
     return replace(programs, trees=trees, ious=ious)
 
 
-def orders_of(
-    programs: Mapping[str, StandIns], ordering: Texts, tokens: int
+def series_of(
+    programs: Mapping[str, StandIns], orders: Sequence[str], ordering: Texts, tokens: int
 ) -> dict[Series, list[Head]]:
     """The heads of each series.
 
-    Programs that explain nothing replace the same heads as the most faithful ones, by damage.
+    Programs that explain nothing replace the same heads as the most faithful ones, in the first of
+    the orders.
     """
     choices = [name for name in programs if name not in CONTROLS]
     found = {
         (name, order): order_heads(order, programs[name].judged(ordering, tokens))
         for name in choices
-        for order in CURVE_ORDERS
+        for order in orders
     }
-    by_damage = found[_best_of(choices), CURVE_ORDERS[0]]
-    return found | {(name, CURVE_ORDERS[0]): by_damage for name in CONTROLS}
+    same = found[_best_of(choices), orders[0]]
+    return found | {(name, orders[0]): same for name in CONTROLS}
 
 
 def _best_of(kinds: Sequence[str]) -> str:
@@ -182,7 +194,8 @@ def _best_of(kinds: Sequence[str]) -> str:
     return min(kinds, key=lambda kind: (*MOST_FAITHFUL, kind).index(kind))
 
 
-def _key(series: Series, share: float) -> str:
+def key_of(series: Series, share: float) -> str:
+    """Of a series' losses with that share of the heads replaced."""
     return f"{series[0]}, {series[1]}, {share}"
 
 
@@ -199,7 +212,7 @@ def measured(
     made = batches(loaded, examples(loaded, texts, max_tokens), heads)
     documents = len(texts.documents)
     tokens, base = [0] * documents, [0.0] * documents
-    surprise = {_key(series, share): [0.0] * documents for series in orders for share in shares}
+    surprise = {key_of(series, share): [0.0] * documents for series in orders for share in shares}
 
     def add(totals: list[float], batch: Batch, logits: Tensor) -> None:
         for example, loss in zip(batch.examples, batch.surprise(logits), strict=True):
@@ -221,7 +234,7 @@ def measured(
                     for share in shares:
                         some = heads_in_order[: count_of(share, len(heads_in_order))]
                         with substituted(loaded.model, {head: patterns[head] for head in some}):
-                            add(surprise[_key((name, order), share)], batch, batch.logits())
+                            add(surprise[key_of((name, order), share)], batch, batch.logits())
     return Losses(tokens, base, surprise)
 
 
@@ -231,7 +244,6 @@ def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
 
     figure, axis = pyplot.subplots(figsize=(7.5, 5))
     names = list(dict.fromkeys(series["programs"] for series in results["series"]))
-    styles = dict(zip(CURVE_ORDERS, ("-", "--", ":"), strict=True))
     base = results["base_perplexity"]
     for series in results["series"]:
         colour = f"C{names.index(series['programs'])}"
@@ -240,7 +252,7 @@ def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
         bounds = zip(*(point["ci95"] for point in series["curve"]), strict=True)
         low, high = ([base * (1 + x / 100) for x in bound] for bound in bounds)
         label = f"{series['programs']}, by {series['order']}"
-        axis.plot(shares, values, styles[series["order"]], color=colour, marker=".", label=label)
+        axis.plot(shares, values, STYLES[series["order"]], color=colour, marker=".", label=label)
         axis.fill_between(shares, low, high, color=colour, alpha=0.12, linewidth=0)
     axis.axhline(base, color="grey", linewidth=0.8, label="no head replaced")
     axis.set_yscale("log")

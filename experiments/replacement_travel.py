@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from experiments.replacement_curve import measured, rise
+from experiments.replacement_curve import key_of, measured, rise
 from experiments.results import about_texts, write
 from experiments.sources import at_least, source_texts
 from experiments.stand_ins import count_of, stand_ins, texts_seen
@@ -57,16 +57,17 @@ def curves(
     """For every source and length that it reaches: the rise of perplexity at each share."""
     programs = {"chosen": stand_ins(library, loaded, choice, max(lengths), every)}
     order = programs["chosen"].ordered("damage", ordering, min(lengths))
+    series = ("chosen", "damage")
     found = []
     for source in sources:
         for tokens in lengths:
             long = at_least(loaded, source, tokens, len(source.documents))
             if not long.documents:
                 continue
-            losses = measured(loaded, long, programs, {("chosen", ""): order}, shares, tokens)
+            losses = measured(loaded, long, programs, {series: order}, shares, tokens)
             curve = [
                 {"fraction": share, "heads": count_of(share, len(order))}
-                | losses.of(f"chosen, , {share}")
+                | losses.of(key_of(series, share))
                 for share in shares
             ]
             found.append(

@@ -49,7 +49,7 @@ class TuneSettings:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """Some documents: what the heads do on them, and where programs give their rows."""
 
     texts: Texts
@@ -71,7 +71,7 @@ def make_faithful(
     select = Texts(split["select"].name, split["select"].documents[:SELECT_DOCUMENTS])
     tokens = settings.max_tokens
     grown = _grown(loaded, train, facts_of, library, run, settings, by_iou)
-    seen = _seen(loaded, select, list(by_iou), tokens, facts_of)
+    seen = seen_on(loaded, select, list(by_iou), tokens, facts_of)
     kept, errors = _better(seen, by_iou, grown)
     _store(library, run, seen, kept, "output_error")
     result = {
@@ -139,14 +139,14 @@ def pool_for(programs: Sequence[Node]) -> list[Node]:
     return list(pool)
 
 
-def _seen(
+def seen_on(
     loaded: LoadedModel, texts: Texts, heads: Sequence[Head], tokens: int, facts_of: FactsOf
-) -> _Seen:
+) -> Seen:
     patterns = capture(loaded, texts, heads, tokens)
     rows = rows_for(
         loaded, load_spacy(), facts_of, encode(texts.documents, loaded.tokenizer, tokens)
     )
-    return _Seen(texts, patterns, rows, Evaluator(rows.facts))
+    return Seen(texts, patterns, rows, Evaluator(rows.facts))
 
 
 def _grown(
@@ -161,25 +161,25 @@ def _grown(
     """A program for each head by output error; those that were stored before are read back."""
     left = [head for head in programs if not library.batch_done(run, *head, "output error", 0)]
     if left:
-        seen = _seen(loaded, train, left, settings.max_tokens, facts_of)
+        seen = seen_on(loaded, train, left, settings.max_tokens, facts_of)
         pool = pool_for(list(programs.values()))
         grower = OutputGrower(
             seen.patterns, seen.rows, pool, Richness(settings.parts, settings.guards)
         )
         with progress_bar() as bar:
             for head in bar.track(left, description="Growing by output error"):
-                grown = grower.grow(head, _terms(programs[head]))
+                grown = grower.grow(head, terms_of(programs[head]))
                 _record(library, run, head, "output error", 0, grown, programs[head])
     return {head: _recorded(library, run, head, "output error", 0) for head in programs}
 
 
-def _terms(program: Node) -> list[Node]:
+def terms_of(program: Node) -> list[Node]:
     """The selections and scores of a program, each once."""
     return list(dict.fromkeys(p.children[0] for p in program.walk() if p.op == "part"))
 
 
 def _better(
-    seen: _Seen, by_iou: Mapping[Head, Node], grown: Mapping[Head, Node]
+    seen: Seen, by_iou: Mapping[Head, Node], grown: Mapping[Head, Node]
 ) -> tuple[dict[Head, Node], dict[Head, tuple[float, float]]]:
     """Of each head the program with the smaller output error, and both errors."""
     kept, errors = {}, {}
@@ -243,7 +243,7 @@ def _recorded(library: Library, run: Run, head: Head, stage: str, batch: int) ->
 
 
 def _store(
-    library: Library, run: Run, seen: _Seen, programs: Mapping[Head, Node], name: str
+    library: Library, run: Run, seen: Seen, programs: Mapping[Head, Node], name: str
 ) -> None:
     """Makes the programs choices of that name, with their IoU on the select documents."""
     for head, tree in programs.items():

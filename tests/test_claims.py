@@ -225,7 +225,7 @@ def test_sameness_counts_both_kinds(tmp_path: Path) -> None:
 
 
 def test_make_runs_every_claim() -> None:
-    replacing = ("replacement_curve", "replacement_travel", "head_damage", "stories")
+    replacing = ("replacement_curve", "replacement_travel", "head_damage", "richness", "stories")
     for target in ("experiments", "experiments-quick"):
         words = ["make", "-n", target, "QUESTIONS=q.jsonl"]
         done = run(words, cwd=ROOT, capture_output=True, text=True, check=True)

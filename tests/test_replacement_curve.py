@@ -11,15 +11,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import replacement_travel
+from experiments import replacement_travel, richness
 from experiments.head_damage import correlations, head_damage, spearman, spearman_with_ci95
 from experiments.replacement_curve import replacement_curve, rises
 from experiments.results import read
 from experiments.stories import shown, stories
+from grammar.parser import parse_or_raise
 from interpreter.command_line import main
 from interpreter.models import load_model
 from interpreter.replacement import replaced
 from interpreter.texts import load_texts
+from synth.faithfulness import Losses
 from synth.library import Library
 from tests.replacing import PROGRAMS, library_for, model_folder
 
@@ -52,13 +54,13 @@ def test_curves_are_those_of_replace(place: tuple[Path, Path, Path], tmp_path: P
     short = ["--texts", str(place[2]), "--max-tokens", "20", "--fractions", "0.4,1"]
     found = run(replacement_curve, place, *short, "--output", str(tmp_path))
     series = {(s["programs"], s["order"]): s["curve"] for s in found["series"]}
-    orders = ("damage", "output-error", "iou")
+    orders = ("damage", "output-error", "iou", "greedy")
     assert set(series) == {
         *((choice, order) for choice in ("tuned", "iou") for order in orders),
         *((name, "damage") for name in ("first token", "best trivial", "exchanged")),
     }
-    # Two of the six: each takes a run of the other command.
-    for choice, order in (("tuned", "damage"), ("iou", "iou")):
+    # Two of the eight: each takes a run of the other command.
+    for choice, order in (("tuned", "damage"), ("iou", "greedy")):
         words = ["replace", "--library", str(place[1]), "--model", str(place[0]), *short]
         words += ["--choice", choice, "--order", order, "--json"]
         expected = json.loads(CliRunner().invoke(main, words, catch_exceptions=False).stdout)
@@ -101,6 +103,29 @@ def test_damage_of_each_head(place: tuple[Path, Path, Path], tmp_path: Path) -> 
         expected = spearman_with_ci95(values, damage)
         assert found["spearman"][score]["rho"] == pytest.approx(expected["rho"])
     assert "| m | 5 |" in correlations([{"model": {"name": "m"}, "results": found}])
+
+
+def test_richer_programs(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    """Those of two parts and of four, without and with guards, beside those chosen by IoU."""
+    words = ["--library", str(place[1]), "--model", str(place[0]), "--texts", str(place[2])]
+    words += ["--parts", "2", "--parts", "4", "--fractions", "0.4,1", "--max-tokens", "20"]
+    CliRunner().invoke(richness.main, [*words, "--output", str(tmp_path)], catch_exceptions=False)
+    (record,) = read("richness", tmp_path)
+    kinds = {kind["programs"]: kind for kind in record["results"]["kinds"]}
+    sizes = ("up to 2 parts", "up to 4 parts")
+    assert list(kinds) == [richness.BY_IOU, *sizes, *(f"{size}, guards" for size in sizes)]
+    assert kinds[sizes[0]]["mean_terms"] < kinds[sizes[1]]["mean_terms"]
+    assert kinds[sizes[1]]["mean_terms"] < kinds[f"{sizes[1]}, guards"]["mean_terms"]
+    assert kinds[sizes[1]]["output_error"] < kinds[richness.BY_IOU]["output_error"]
+    # The programs chosen by IoU, all in place, as the other command has it.
+    test = load_texts(str(place[2])).split()["test"]
+    trees = {head: parse_or_raise(text) for head, text in PROGRAMS.items()}
+    loaded = load_model(str(place[0]))
+    losses = Losses.measured(loaded, test, trees, list(trees), [len(trees)], 20, "prefix")
+    at_all = kinds[richness.BY_IOU]["curve"][-1]
+    expected = losses.of(str(len(trees)))
+    assert at_all["perplexity"] == pytest.approx(expected["perplexity"], rel=1e-4)
+    assert f"{sizes[1]}, guards" in richness.BLOCKS["kinds"]([record])
 
 
 def test_other_texts_and_lengths(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
