@@ -46,6 +46,8 @@ class RunResults:
     run: int
     documents: int
     heads: list[HeadResult]
+    left_out: list[str]
+    """Heads that were asked for and hold NaN on some text, as L3H5."""
     total: dict[str, int]
     reject_codes: dict[str, int]
 
@@ -58,6 +60,7 @@ def run_results(library: Library, run: Run) -> RunResults:
     """
     counts = library.counts(run)
     asked = {tuple(head) for head in run.settings["heads"]}
+    searched = {(baseline.layer, baseline.head) for baseline in library.baselines(run.id)}
     heads = []
     documents = 0
     for choice in library.choices(run.model):
@@ -97,6 +100,7 @@ def run_results(library: Library, run: Run) -> RunResults:
         run=run.id,
         documents=documents,
         heads=heads,
+        left_out=[head_name(*head) for head in sorted(asked - searched)],
         total={
             "proposed": total.proposed,
             "rejected": total.rejected,

@@ -108,9 +108,9 @@ def synth(
     \b
     JSON: {"model", "library", "run", "documents", "heads": [{"layer", "head", "program", "terms",
     "iou", "iou_ci95", "iou_no_sink", "jsd", "output_error", "best_trivial", "best_trivial_iou",
-    "proposed", "rejected", "duplicates", "stage", "proposer"}], "total": {"proposed", "rejected",
-    "duplicates"}, "reject_codes": {code: number}}; stage and proposer are "another run" where
-    that one found the program
+    "proposed", "rejected", "duplicates", "stage", "proposer"}], "left_out" (heads whose attention
+    holds NaN), "total": {"proposed", "rejected", "duplicates"}, "reject_codes": {code: number}};
+    stage and proposer are "another run" where that one found the program
     """
     from interpreter.fetch import cache_folder
     from interpreter.texts import load_texts

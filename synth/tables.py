@@ -33,6 +33,8 @@ def print_results(results: RunResults) -> None:
         )
     console = Console()
     console.print(table)
+    if results.left_out:
+        console.print(f"left out, for their attention holds NaN: {', '.join(results.left_out)}")
     total = results.total
     codes = ", ".join(f"{code} {number}" for code, number in results.reject_codes.items())
     console.print(
