@@ -30,7 +30,7 @@ class Recomputed:
 
 
 def recompute(path: str | Path, model: str, source: str, sample: int) -> list[Recomputed]:
-    """Computes up to `sample` of the library's scores again, evenly spread over its splits and heads.
+    """Computes up to `sample` of the scores again, evenly spread over splits and heads.
 
     Raises InputError where the library holds none for this model, revision and these texts, or
     where one differs by more than `TOLERANCE` on some document.
