@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from grammar.errors import InputError
 from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.token_facts import Token
-from interpreter.attention import handled, output_projection, projected_values
+from interpreter.attention import check_reached, handled, output_projection, projected_values
 from interpreter.facts import Facts, make_facts
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
@@ -163,15 +163,20 @@ def capture_batch(
     attention: Tensor,
     values: Tensor,
 ) -> None:
-    """Runs the model once, and writes what the heads do into the first rows of the two tensors."""
+    """Runs the model once, and writes what the heads do into the first rows of the two tensors.
+
+    InputError for a layer whose attention can't be seen.
+    """
     ids, mask = padded_ids(batch)
     width = ids.shape[1]
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]
+    reached = set[int]()
 
     def keep(
         module: nn.Module, layer: int, weights: Tensor, value: Tensor, _visible: Tensor
     ) -> Tensor:
+        reached.add(layer)
         wanted = [(k, head) for k, (at, head) in enumerate(heads) if at == layer]
         if wanted:
             turned = projected_values(output_projection(loaded.model, module), value)
@@ -183,6 +188,7 @@ def capture_batch(
     device = loaded.model.device
     with torch.no_grad(), handled(loaded.model, keep):
         loaded.model(input_ids=ids.to(device), attention_mask=mask.to(device))
+    check_reached(loaded.model, {layer for layer, _ in heads}, reached)
 
 
 def _head_size(loaded: LoadedModel) -> int:
