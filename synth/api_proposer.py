@@ -43,11 +43,7 @@ class ApiProposer:
         """At most `count` answers, and at most one more for each that was no program."""
         messages = [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
         started = time.monotonic()
-        try:
-            answers = self._asked(messages, count, seed)
-        except ProposerFailedError as error:
-            took = time.monotonic() - started
-            raise ProposerFailedError(str(error), took, self.most_dollars(prompt, count)) from error
+        answers = self._asked(messages, count, seed)
         texts = [program_in(text) for text in answers.texts]
         drafts = self._drafts(texts, answers.finished, answers, started)
         wrong = {draft.text: canonical_text(draft.text) for draft in drafts if draft.finished}

@@ -5,6 +5,7 @@ second one tells, besides, what is wrong with the best program so far.  A batch 
 stored as such and costs no other; a run that was cut off goes on after its last whole batch.
 """
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from synth.budget import spent
 from synth.heads import head_name
 from synth.library import Library, Proposal, Run
 from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
-from synth.proposers import Draft, Paid, Proposer, ProposerFailedError
+from synth.proposers import Draft, Proposer, failure, most_dollars
 from synth.summary import TRIVIAL
 
 if TYPE_CHECKING:
@@ -117,19 +118,22 @@ class Rounds:
         return self._writer.prompt(pattern, self._attempts(head), feedback=batch % 2 == 1)
 
     def _full(self, prompt: Prompt, count: int) -> str | None:
-        most = self._proposer.most_dollars(prompt, count) if isinstance(self._proposer, Paid) else 0
         proposals = self._library.proposals(self._run, stage=STAGE)
+        most = most_dollars(self._proposer, prompt, count)
         return spent(proposals).over(self._settings.limits, most)
 
     def _asked(self, prompt: Prompt, head: Head, batch: int, count: int) -> list[Proposal]:
         seed = _seed(self._settings.seed, *head, batch)
+        started = time.monotonic()
         try:
             drafts = self._proposer.propose(prompt, count, seed)
-        except ProposerFailedError as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever a model dies of costs its own batch
             self._lost += 1
-            lost = Draft(
-                "", False, 0, error.seconds, error.dollars, failure=str(error) or "no answer"
-            )
+            took = time.monotonic() - started
+            most = most_dollars(self._proposer, prompt, count)
+            lost = Draft("", False, 0, took, most, failure=failure(error))
             return [_proposal(lost, self._proposer.name, prompt.sha256, seed)]
         self._lost = 0
         return [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]

@@ -105,8 +105,6 @@ def test_a_server_that(how: str) -> None:
         proposer(api, timeout).propose(PROMPT, 2, 0)
     assert time.monotonic() - started < 20
     assert "\n" not in str(caught.value)
-    # What a lost request may have cost counts as spent.
-    assert caught.value.dollars == proposer(api).most_dollars(PROMPT, 2) > 0
 
 
 def test_a_server_that_is_not_there() -> None:

@@ -1,18 +1,20 @@
 """Rounds: what proposers are told and by whom what was written; the same again after a kill."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grammar.canonical import content_hash
+from grammar.errors import InputError
 from interpreter.capture import Captured, capture
 from interpreter.texts import Texts, load_texts
 from synth.budget import Limits, Spent
 from synth.job import Settings
 from synth.library import Choice, Library, StoredProposal
 from synth.prompt import Prompt
-from synth.proposers import Draft, Proposer, make_proposer
+from synth.proposers import Draft, Proposer, ProposerFailedError, make_proposer
 from synth.proposing import Rounds
 from synth.summary import TRIVIAL
 from tests.tiny_models import tiny
@@ -37,6 +39,25 @@ class Recorder:
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         self.prompts.append(prompt)
         return self._proposer.propose(prompt, count, seed)
+
+
+class Dying:
+    """Mutation that ends with these errors, one for each batch, and then with no more."""
+
+    name = "dying"
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self._errors = [*errors]
+
+    def most_dollars(self, prompt: Prompt, count: int) -> float:
+        return count / 100
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        error = self._errors.pop(0) if self._errors else None
+        if error:
+            time.sleep(0.02)
+            raise error
+        return make_proposer("mutation").propose(prompt, count, seed)
 
 
 def asked(
@@ -122,6 +143,42 @@ def test_programs_of_other_heads_are_examples(tmp_path: Path, patterns: Captured
     assert all("4 back(2) + 1 noun" in texts for texts in known)
     # What looks ahead says nothing about a causal model.
     assert not any("3 next(noun) + 1 self" in texts for texts in known)
+
+
+def test_whatever_a_proposer_dies_of_costs_its_own_batch(
+    tmp_path: Path, patterns: Captured
+) -> None:
+    unforeseen = RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB.")
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        proposer = Dying(None, unforeseen, MemoryError(), None, ProposerFailedError("hung up"))
+        proposals = asked(library, patterns, proposer)
+    lost = [p for p in proposals if p.code == "failed"]
+    assert [(p.layer, p.head, p.batch) for p in lost] == [(0, 1, 1), (0, 1, 2), (1, 2, 1)]
+    reasons = [p.message for p in lost]
+    assert reasons == ["RuntimeError: CUDA out of memory.", "MemoryError", "hung up"]
+    # What a lost batch may have cost counts as spent, and so does what it took.
+    assert [p.dollars for p in lost] == [0.08, 0.04, 0.08]
+    assert all(0.02 <= p.seconds < 10 for p in lost)
+    assert len(proposals) - len(lost) == 8 + 12 + 20
+
+
+def test_three_lost_in_a_row_end_the_run(tmp_path: Path, patterns: Captured) -> None:
+    dead = [RuntimeError("engine dead")] * 3
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        with pytest.raises(InputError, match=r"3 times in a row.*L1H2: RuntimeError: engine dead"):
+            asked(library, patterns, Dying(None, *dead))
+        (run,) = library.runs()
+        assert len(library.proposals(run, stage="language model")) == 8 + 3
+        proposals = asked(library, patterns, Dying())
+        assert [p.batch for p in proposals if p.code] == [1, 2, 0]
+
+
+def test_what_all_batches_would_fail_of_ends_the_run(tmp_path: Path, patterns: Captured) -> None:
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        with pytest.raises(InputError, match="no such key"):
+            asked(library, patterns, Dying(None, InputError("no such key")))
+        (run,) = library.runs()
+        assert len(library.proposals(run, stage="language model")) == 8
 
 
 @pytest.mark.parametrize(
