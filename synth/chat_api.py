@@ -23,6 +23,9 @@ MAX_RESPONSE_BYTES = 4_000_000
 BUSY = (429, 503)
 """Statuses that mean: ask again later."""
 
+REFUSED = (401, 403, 404)
+"""Statuses that mean: others fare no better.  400, 413 and 422 may be of one prompt, too long."""
+
 FIRST_WAIT = 2.0
 """Seconds before the second try of a busy server that does not say when; then twice as many."""
 
@@ -62,7 +65,7 @@ class ChatApi:
         """The answers to some messages; `options` are further fields of the request.
 
         Raises ProposerFailedError where this request came to nothing, and InputError where
-        others would fare no better: a key, a model or a field that the server refuses.
+        others would fare no better: a key or a model that the server refuses.
         """
         turns = [{"role": role, "content": content} for role, content in messages]
         body = self._body(
@@ -96,7 +99,7 @@ class ChatApi:
             time.sleep(wait)
             wait *= 2
         said = self._shown(content)
-        if status in (400, 401, 403, 404, 422):
+        if status in REFUSED:
             raise InputError(f"{self._url}{path} refuses the request, status {status}: {said}")
         if status != 200:
             raise ProposerFailedError(f"{self._url} failed with status {status}: {said}")

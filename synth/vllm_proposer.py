@@ -14,7 +14,7 @@ from grammar.grammar_file import PATH
 from grammar.rejection import Rejection
 from synth.chat_api import TIMEOUT, ChatApi
 from synth.prompt import Prompt
-from synth.proposers import MAX_NEW_TOKENS, TEMPERATURE, TOP_P, Draft
+from synth.proposers import MAX_NEW_TOKENS, TEMPERATURE, TOP_P, Draft, ProposerFailedError
 
 PROBE = "zebra-quilt-71"
 """What no model says unless it is held to a grammar that knows nothing else."""
@@ -38,12 +38,15 @@ class VllmServerProposer:
         if not served:
             raise InputError(f"the server at {url} has no model: start it with one")
         self._model = served[0]
-        answers = self._api.complete(
-            self._model,
-            [("user", "Say hello.")],
-            max_tokens=20,
-            structured_outputs={"grammar": f'start: "{PROBE}"'},
-        )
+        try:
+            answers = self._api.complete(
+                self._model,
+                [("user", "Say hello.")],
+                max_tokens=20,
+                structured_outputs={"grammar": f'start: "{PROBE}"'},
+            )
+        except ProposerFailedError as error:
+            raise InputError(f"the server at {url} does not answer: {error}") from error
         if answers.texts[:1] != (PROBE,):
             raise InputError(
                 f"the server at {url} ignores grammars: use vLLM 0.12 or later, or name it as "

@@ -72,11 +72,15 @@ def test_errors_are_told_once() -> None:
     assert len(api.requests) == 2
 
 
-def test_a_correction_that_fails_leaves_the_first_answers() -> None:
-    with fake_api(answer("self", "nonsense"), send(b"", 500)) as api:
-        *first, lost = proposer(api).propose(PROMPT, 2, 0)
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_correction_that_fails_leaves_the_first_answers(status: int) -> None:
+    with fake_api(answer("self", "nonsense"), send(b"", status)) as api:
+        asked = proposer(api)
+        *first, lost = asked.propose(PROMPT, 2, 0)
     assert [draft.text for draft in first] == ["self", "nonsense"]
-    assert "status 500" in lost.failure
+    assert f"status {status}" in lost.failure
+    # What it may have cost counts as spent, and was in the estimate.
+    assert 200 * PRICES.written / 1e6 < lost.dollars < asked.most_dollars(PROMPT, 2)
 
 
 BROKEN: dict[str, tuple[Reply, str]] = {
@@ -84,6 +88,9 @@ BROKEN: dict[str, tuple[Reply, str]] = {
     "drips": (drip, "took over 0.3 s"),
     "dies": (die, "127.0.0.1"),
     "is broken": (send({"error": "oops"}, 500), "status 500"),
+    "finds the prompt too long": (send({"error": "context_length_exceeded"}, 400), "status 400"),
+    "finds the body too large": (send(b"", 413), "status 413"),
+    "cannot process it": (send({"detail": "too long"}, 422), "status 422"),
     "sends no JSON": (send(b"<html>"), "no JSON"),
     "sends no answers": (send(completion()), "no answers"),
     "sends another shape": (send({"choices": [{"text": "self"}]}), "no chat completion"),
@@ -116,7 +123,7 @@ def test_a_server_that_is_not_there() -> None:
         VllmServerProposer(url)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refusal_ends_the_run_and_keeps_the_key(status: int) -> None:
     reply = send({"error": f"bad key {SECRET}\n\x1b[2J"}, status)
     with fake_api(reply) as api, pytest.raises(InputError, match=f"status {status}") as caught:
@@ -153,6 +160,12 @@ def test_a_server_held_to_the_grammar() -> None:
         drafts = VllmServerProposer(api.url.removesuffix("/v1")).propose(PROMPT, 3, 5)
     assert [draft.text for draft in drafts] == [*GOOD[:3]]
     assert "start:" in api.requests[1]["structured_outputs"]["grammar"]
+
+
+def test_a_server_that_knows_no_grammars_is_refused() -> None:
+    unknown = send({"error": "structured_outputs: extra fields not permitted"}, 400)
+    with fake_api(unknown) as api, pytest.raises(InputError, match="not permitted"):
+        VllmServerProposer(api.url)
 
 
 def test_a_server_that_ignores_grammars_is_refused() -> None:
