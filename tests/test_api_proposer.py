@@ -91,12 +91,14 @@ BROKEN: dict[str, tuple[Reply, str]] = {
     "finds the prompt too long": (send({"error": "context_length_exceeded"}, 400), "status 400"),
     "finds the body too large": (send(b"", 413), "status 413"),
     "cannot process it": (send({"detail": "too long"}, 422), "status 422"),
-    "sends no JSON": (send(b"<html>"), "no JSON"),
+    "sends no JSON": (send(b"<html>"), "no chat completion: JSONDecodeError"),
+    "sends JSON too deep": (send(b"[" * 100_000), "no chat completion: RecursionError"),
     "sends no answers": (send(completion()), "no answers"),
     "sends another shape": (send({"choices": [{"text": "self"}]}), "no chat completion"),
     "sends a list": (send([]), "no chat completion"),
     "sends no text": (send(completion(None)), "no chat completion"),  # type: ignore[arg-type]
     "miscounts": (send(completion("self", written=-1)), "no chat completion"),
+    "counts without bounds": (send(completion("self", read=10**400)), "no chat completion"),
     "sends too much": (send(b" " * (MAX_RESPONSE_BYTES + 1)), "too much"),
     "is busy": (send(b"", 429, Retry_After="3"), "busy"),
 }
@@ -130,6 +132,43 @@ def test_a_refusal_ends_the_run_and_keeps_the_key(status: int) -> None:
         proposer(api).propose(PROMPT, 2, 0)
     assert SECRET not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+ECHOES: dict[str, Reply] = {
+    "status": send(f"no quota for {SECRET}".encode(), 500),
+    "status, cut": send(("x" * 240 + SECRET).encode(), 500),
+    "shape": send({"sent": SECRET}),
+    "no JSON": send(SECRET.encode()),
+}
+
+
+@pytest.mark.parametrize("how", ECHOES)
+def test_no_message_tells_the_key(how: str) -> None:
+    with fake_api(ECHOES[how]) as api, pytest.raises(ProposerFailedError) as caught:
+        proposer(api).propose(PROMPT, 2, 0)
+    assert SECRET[:8] not in str(caught.value)
+
+
+def test_what_is_around_a_key_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, f" {SECRET}\r\n")
+    with fake_api(answer("self")) as api:
+        proposer(api).propose(PROMPT, 1, 0)
+    assert api.keys == [f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize("key", ["sk-très-secret", "sk-\rsecret", "sk-secret\udcff"])
+def test_what_is_no_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(InputError, match=KEY) as caught:
+        ApiProposer("model", "http://127.0.0.1:9/v1", PRICES)
+    assert "sk-" not in str(caught.value)
+
+
+def test_texts_that_no_library_holds() -> None:
+    with fake_api(answer("self", "half \ud800", "back(1)\0")) as api:
+        *_, half, zero, last = proposer(api).propose(PROMPT, 3, 0)
+    assert [half.text, zero.text, last.text] == ["half ?", "back(1)?", "self"]
+    assert "half ?" in api.requests[1]["messages"][-2]["content"]
 
 
 def test_a_busy_server_is_asked_again() -> None:
