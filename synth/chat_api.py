@@ -2,12 +2,13 @@
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from anyio import current_time, fail_after, sleep
+from anyio.from_thread import start_blocking_portal
 
 from grammar.errors import InputError
 from grammar.rejection import printable
@@ -94,19 +95,15 @@ class ChatApi:
         return Answers(texts, finished, read, written)
 
     def _content(self, method: str, path: str, sent: Any) -> str:
-        deadline = time.monotonic() + self._timeout
-        wait = FIRST_WAIT
-        while True:
-            status, headers, content = self._response(method, path, sent, deadline)
-            if status not in BUSY:
-                break
-            asked = headers.get("retry-after", "")
-            wait = float(asked) if asked.isdecimal() else wait
-            if time.monotonic() + wait > deadline:
-                raise self._failed(f"is busy (status {status})")
-            time.sleep(wait)
-            wait *= 2
-        said = content.decode("utf-8", "replace")
+        try:
+            # In a thread of its own, since a notebook's has a loop already.
+            with start_blocking_portal() as portal:
+                status, content = portal.call(self._response, method, path, sent)
+        except TimeoutError as error:
+            raise self._failed(f"took over {self._timeout:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._failed(f"failed: {failure(error)}") from error
+        said: str = content.decode("utf-8", "replace")
         if status in REFUSED:
             refusal = f"{self._url}{path} refuses the request, status {status}: {said}"
             raise InputError(self._shown(refusal))
@@ -114,28 +111,30 @@ class ChatApi:
             raise self._failed(f"failed with status {status}: {said}")
         return said
 
-    def _response(
-        self, method: str, path: str, sent: Any, deadline: float
-    ) -> tuple[int, httpx.Headers, bytes]:
+    async def _response(self, method: str, path: str, sent: Any) -> tuple[int, bytes]:
+        """Status and body; one deadline holds for all of it, however slowly what part arrives."""
+        wait = FIRST_WAIT
+        with fail_after(self._timeout) as scope:
+            async with self._client() as client:
+                while True:
+                    async with client.stream(method, self._url + path, json=sent) as response:
+                        content = b""
+                        async for chunk in response.aiter_bytes():
+                            content += chunk
+                            if len(content) > MAX_RESPONSE_BYTES:
+                                raise self._failed("sent too much")
+                    if response.status_code not in BUSY:
+                        return response.status_code, content
+                    asked = response.headers.get("retry-after", "")
+                    wait = float(asked) if asked.isdecimal() else wait
+                    if current_time() + wait > scope.deadline:
+                        raise self._failed(f"is busy (status {response.status_code})")
+                    await sleep(wait)
+                    wait *= 2
+
+    def _client(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        content = b""
-        try:
-            left = max(0.1, deadline - time.monotonic())
-            with httpx.stream(
-                method, self._url + path, json=sent, headers=headers, timeout=left
-            ) as response:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    # A server that sends a little now and then never exceeds a read's timeout.
-                    if time.monotonic() > deadline:
-                        raise self._failed(f"took over {self._timeout:g} s")
-                    if len(content) > MAX_RESPONSE_BYTES:
-                        raise self._failed("sent too much")
-                return response.status_code, response.headers, content
-        except httpx.TimeoutException as error:
-            raise self._failed(f"took over {self._timeout:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise self._failed(f"failed: {failure(error)}") from error
+        return httpx.AsyncClient(headers=headers, timeout=None)
 
     def _failed(self, how: str) -> ProposerFailedError:
         return ProposerFailedError(self._shown(f"{self._url} {how}"))

@@ -1,5 +1,6 @@
 """Models behind HTTP: what they say is read, what they break or cost is counted."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -13,10 +14,21 @@ from synth.chat_api import KEY, MAX_RESPONSE_BYTES
 from synth.job import Settings
 from synth.library import Library, StoredProposal
 from synth.prompt import Prompt
-from synth.proposers import Prices, Proposer, ProposerFailedError
+from synth.proposers import Draft, Prices, Proposer, ProposerFailedError
 from synth.results import RunResults, run_results
 from synth.vllm_proposer import PROBE, VllmServerProposer
-from tests.fake_api import FakeApi, Reply, answer, completion, die, drip, fake_api, hang, send
+from tests.fake_api import (
+    FakeApi,
+    Reply,
+    answer,
+    completion,
+    die,
+    drip,
+    drip_headers,
+    fake_api,
+    hang,
+    send,
+)
 from tests.runs import tiny_run
 
 PROMPT = Prompt((("system", "Explain."), ("user", "weight: first 90%")))
@@ -86,6 +98,7 @@ def test_a_correction_that_fails_leaves_the_first_answers(status: int) -> None:
 BROKEN: dict[str, tuple[Reply, str]] = {
     "hangs": (hang, "took over 0.3 s"),
     "drips": (drip, "took over 0.3 s"),
+    "drips its headers": (drip_headers, "took over 0.3 s"),
     "dies": (die, "127.0.0.1"),
     "is broken": (send({"error": "oops"}, 500), "status 500"),
     "finds the prompt too long": (send({"error": "context_length_exceeded"}, 400), "status 400"),
@@ -114,6 +127,16 @@ def test_a_server_that(how: str) -> None:
         proposer(api, timeout).propose(PROMPT, 2, 0)
     assert time.monotonic() - started < 20
     assert "\n" not in str(caught.value)
+
+
+async def asked_from_a_loop(asked: ApiProposer) -> list[Draft]:
+    return asked.propose(PROMPT, 1, 0)
+
+
+def test_where_a_loop_is_running() -> None:
+    with fake_api(answer("self")) as api:
+        (draft,) = asyncio.run(asked_from_a_loop(proposer(api)))
+    assert draft.text == "self"
 
 
 def test_a_server_that_is_not_there() -> None:
