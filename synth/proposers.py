@@ -123,6 +123,12 @@ def parse_proposer(spec: str) -> tuple[str, str]:
     raise InputError(f"no proposer {spec!r:.60}: write one of {', '.join(KINDS)}")
 
 
+def costs_money(spec: str) -> bool:
+    """Whether the proposer of that name may be paid for its answers; InputError for no name."""
+    kind, rest = parse_proposer(spec)
+    return kind == "api" or (kind == "learned" and costs_money(rest))
+
+
 def make_proposer(spec: str, prices: Prices = FREE) -> Proposer:
     """The proposer of that name, ready to write.
 

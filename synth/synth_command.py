@@ -120,17 +120,17 @@ def synth(
     from synth.library import Library
     from synth.library_store import check_place
     from synth.pipeline import synthesize
-    from synth.proposers import FREE, Prices, parse_proposer
+    from synth.proposers import FREE, Prices, costs_money
     from synth.results import run_results
     from synth.tables import print_results
 
     # What is soon checked comes first, and the library is made when nothing is left to refuse.
     check_heads(show_prompt or heads)
-    parse_proposer(proposer)
+    paid = costs_money(proposer)
     limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
     if dollar_limit is not None and prices is None:
         raise click.UsageError("--dollar-limit needs --prices")
-    if "api:" in proposer and dollar_limit is None and token_limit is None:
+    if paid and dollar_limit is None and token_limit is None:
         raise click.UsageError("an API may cost money: give --dollar-limit or --token-limit")
     if engine == "ray" and limits != Limits():
         raise click.UsageError("limits are kept by one process: leave out --engine ray")
