@@ -102,13 +102,12 @@ class Rounds:
         return found
 
     def _attempts(self, head: Head) -> list[Attempt]:
-        """What was proposed for a head, with its scores, each computed once."""
+        """What was proposed for a head, by whom first, with its scores, each computed once."""
         known = self._scored[head]
-        proposals = self._library.proposals(self._run, *head)
-        written = {
-            p.text: p.proposer for p in proposals if p.stage in ("trivial", STAGE) and p.text
-        }
-        new = {text: by for text, by in written.items() if text not in known}
+        new: dict[str, str] = {}
+        for p in self._library.proposals(self._run, *head):
+            if p.stage in ("trivial", STAGE) and p.text and p.text not in known:
+                new.setdefault(p.text, p.proposer)
         for attempt in self._writer.attempts(self._patterns.head(head), new):
             known[attempt.text] = attempt
         return list(known.values())

@@ -1,6 +1,7 @@
 """Rounds: what proposers are told and by whom what was written; the same again after a kill."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from interpreter.capture import Captured, capture
 from interpreter.texts import Texts, load_texts
 from synth.budget import Limits, Spent
 from synth.job import Settings
+from synth.learned import LearnedProposer
 from synth.library import Choice, Library, StoredProposal
 from synth.prompt import Prompt
 from synth.proposers import Draft, Proposer, ProposerFailedError, make_proposer
@@ -91,6 +93,47 @@ def test_proposers_without_a_model(tmp_path: Path, patterns: Captured, name: str
         assert asked(library, patterns, make_proposer(name)) == proposals
     with Library.open(tmp_path / "b.sqlite", create=True) as library:
         assert written(asked(library, patterns, make_proposer(name))) == written(proposals)
+
+
+class Teacher:
+    """Writes what a language model may: trivial programs, errors, repetitions."""
+
+    name = "teacher"
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        texts = ("first", "4 near(quote, 8) + 1 self", "frist", "self", "3 quote + 2 quote", "self")
+        return [Draft(texts[i % len(texts)], True, 9, 0.0) for i in range(count)]
+
+
+class CutOff:
+    """A proposer in a process that ends when it is asked for the batch of this number."""
+
+    def __init__(self, proposer: Proposer, batch: int) -> None:
+        self._proposer = proposer
+        self.name = proposer.name
+        self._left = batch
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._proposer.propose(prompt, count, seed)
+
+
+@pytest.mark.parametrize("proposer", [make_proposer("mutation"), LearnedProposer(Teacher())])
+def test_a_run_that_was_cut_off_goes_on_as_if_it_was_not(
+    tmp_path: Path, patterns: Captured, proposer: Proposer
+) -> None:
+    def told(proposals: list[StoredProposal]) -> list[StoredProposal]:
+        return [replace(p, seconds=0.0) for p in proposals]
+
+    with Library.open(tmp_path / "whole.sqlite", create=True) as library:
+        whole = told(asked(library, patterns, proposer))
+    for batch in range(1, 9):
+        with Library.open(tmp_path / f"{batch}.sqlite", create=True) as library:
+            with pytest.raises(KeyboardInterrupt):
+                asked(library, patterns, CutOff(proposer, batch))
+            assert told(asked(library, patterns, proposer)) == whole
 
 
 def test_who_wrote_what(tmp_path: Path, patterns: Captured) -> None:
