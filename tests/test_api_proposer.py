@@ -16,7 +16,7 @@ from synth.library import Library, StoredProposal
 from synth.prompt import Prompt
 from synth.proposers import Draft, Prices, Proposer, ProposerFailedError
 from synth.results import RunResults, run_results
-from synth.vllm_proposer import PROBE, VllmServerProposer
+from synth.vllm_proposer import PROBE, VllmServerProposer, is_held
 from tests.fake_api import (
     FakeApi,
     Reply,
@@ -207,12 +207,12 @@ def test_what_is_no_url() -> None:
 # vLLM
 
 
-def held(*texts: str) -> Reply:
+def held(*texts: str, **options: str) -> Reply:
     """A server that keeps to the grammar, as far as its answers do."""
 
     def reply(handler, body) -> None:
         probe = PROBE in body["structured_outputs"]["grammar"]
-        answer(*((PROBE,) if probe else texts))(handler, body)
+        answer(*((PROBE,) if probe else texts), **options)(handler, body)
 
     return reply
 
@@ -234,10 +234,24 @@ def test_a_server_that_ignores_grammars_is_refused() -> None:
     chatty = answer("Hello! How can I help you?")
     with fake_api(chatty) as api, pytest.raises(InputError, match="ignores grammars"):
         VllmServerProposer(api.url)
-    with fake_api(held("a poem")) as api:
-        server = VllmServerProposer(api.url)
-        with pytest.raises(InputError, match="does not keep to the grammar"):
-            server.propose(PROMPT, 2, 0)
+    for options in ({}, {"finish": "length"}):
+        with fake_api(held("a poem", **options)) as api:
+            server = VllmServerProposer(api.url)
+            with pytest.raises(InputError, match="does not keep to the grammar: 'a poem'"):
+                server.propose(PROMPT, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "finished", "cut_off"),
+    [
+        *(("self", True, True), ("6 first + 3 ne", False, True), ("", False, True)),
+        *(('3 word("caf\ufffd', False, True), ("self is it", False, False)),
+        ("self\ufffd", False, True),
+    ],
+)
+def test_what_the_grammar_lets_a_model_write(text: str, finished: bool, cut_off: bool) -> None:
+    assert is_held(text, finished=True) == finished
+    assert is_held(text, finished=False) == cut_off
 
 
 # In a run
