@@ -19,7 +19,7 @@ from interpreter.capture import Captured, Head
 from interpreter.cost import program_cost
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
-from synth.budget import spent
+from synth.budget import BATCH, STAGE, batches, spent
 from synth.heads import head_name
 from synth.library import Library, Proposal, Run
 from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
@@ -28,12 +28,6 @@ from synth.summary import TRIVIAL
 
 if TYPE_CHECKING:
     from synth.job import Settings
-
-BATCH = 8
-"""Answers that are asked for, and stored, at a time."""
-
-STAGE = "language model"
-"""The stage of all that a proposer writes."""
 
 GAIN = 0.02
 """IoU over the best trivial program that makes a head's program an example for other heads."""
@@ -66,10 +60,9 @@ class Rounds:
 
     def run(self) -> None:
         """Asks for all batches that are missing, while the budget lasts."""
-        batches = -(-self._settings.budget // BATCH)
-        missing = self._missing(batches)
+        missing = self._missing()
         with progress_bar() as bar:
-            total = len(self._settings.heads) * batches
+            total = len(self._settings.heads) * len(batches(self._settings.budget))
             shown = f"Programs by {self._proposer.name[:40]}"
             task = bar.add_task(
                 shown, total=total, completed=total - sum(map(len, missing.values()))
@@ -80,13 +73,13 @@ class Rounds:
                     count = min(BATCH, self._settings.budget - batch * BATCH)
                     full = self._full(prompt, count)
                     if full is not None:
-                        bar.console.print(f"No more programs are asked for: {full}")
+                        bar.console.print(f"No more programs are asked for: {': '.join(full)}")
                         return
                     self._record(head, batch, self._asked(prompt, head, batch, count))
                     bar.advance(task)
                 self._pass_on(head)
 
-    def _missing(self, batches: int) -> dict[Head, list[int]]:
+    def _missing(self) -> dict[Head, list[int]]:
         found = {}
         for layer, head in self._settings.heads:
             trivial = [
@@ -96,7 +89,7 @@ class Rounds:
             self._library.record_batch(self._run, layer, head, "trivial", 0, trivial)
             found[layer, head] = [
                 batch
-                for batch in range(batches)
+                for batch in batches(self._settings.budget)
                 if not self._library.batch_done(self._run, layer, head, STAGE, batch)
             ]
         return found
@@ -116,7 +109,7 @@ class Rounds:
         pattern = self._patterns.head(head)
         return self._writer.prompt(pattern, self._attempts(head), feedback=batch % 2 == 1)
 
-    def _full(self, prompt: Prompt, count: int) -> str | None:
+    def _full(self, prompt: Prompt, count: int) -> tuple[str, str] | None:
         proposals = self._library.proposals(self._run, stage=STAGE)
         most = most_dollars(self._proposer, prompt, count)
         return spent(proposals).over(self._settings.limits, most)

@@ -109,8 +109,10 @@ def synth(
     JSON: {"model", "library", "run", "documents", "heads": [{"layer", "head", "program", "terms",
     "iou", "iou_ci95", "iou_no_sink", "jsd", "output_error", "best_trivial", "best_trivial_iou",
     "proposed", "rejected", "duplicates", "stage", "proposer"}], "total": {"proposed", "rejected",
-    "duplicates"}, "reject_codes": {code: number}}; stage and proposer are "another run" where
-    that one found the program
+    "duplicates"}, "reject_codes": {code: number}, "spent": {"tokens", "seconds", "evaluations",
+    "dollars"}, "stopped_by": "tokens", "seconds", "evaluations", "dollars" or null}; stage and
+    proposer are "another run" where that one found the program; spent is on proposals, and
+    stopped_by is the limit that left no room for more
     """
     from interpreter.fetch import cache_folder
     from interpreter.texts import load_texts

@@ -305,10 +305,12 @@ def test_money_is_never_overspent(path: Path) -> None:
     with fake_api(answer(*GOOD, read=2000, written=100)) as api:
         asked = proposer(api)
         # Each batch costs 0.01 dollars, and may cost more before it is known.
-        _, written = run(path, asked, Limits(dollars=0.07))
+        results, written = run(path, asked, Limits(dollars=0.07))
     spent = sum(p.dollars for p in written)
     assert 0.01 <= spent <= 0.07
     assert len(api.requests) == len(written) / 8 < 6
+    assert results.spent.dollars == pytest.approx(spent)
+    assert results.stopped_by == "dollars"
 
 
 def test_a_bill_beyond_all_bounds_ends_it(path: Path) -> None:
@@ -324,7 +326,8 @@ def test_a_bill_beyond_all_bounds_ends_it(path: Path) -> None:
 )
 def test_other_limits(path: Path, limits: Limits) -> None:
     with fake_api(answer(*GOOD)) as api:
-        _, written = run(path, proposer(api), limits)
+        results, written = run(path, proposer(api), limits)
+        assert getattr(limits, results.stopped_by or "") is not None
         assert len(api.requests) == (1 if limits.seconds else 2)
         # The same again spends no more.
         assert run(path, proposer(api), limits)[1] == written

@@ -1,7 +1,8 @@
 """Rounds: what proposers are told and by whom what was written; the same again after a kill."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from synth.library import Choice, Library, StoredProposal
 from synth.prompt import Prompt
 from synth.proposers import Draft, Proposer, ProposerFailedError, make_proposer
 from synth.proposing import Rounds
+from synth.results import RunResults, run_results
 from synth.summary import TRIVIAL
+from synth.tables import print_results
 from tests.tiny_models import tiny
 
 HEADS = ((0, 1), (1, 2), (1, 3))
@@ -233,9 +236,59 @@ def test_what_all_batches_would_fail_of_ends_the_run(tmp_path: Path, patterns: C
         (Limits(seconds=2.5), 0, "seconds: 2.5 of 2.5"),
         (Limits(evaluations=5), 0, "evaluations: 5 of 5"),
         (Limits(dollars=2), 0.6, "dollars: 1.5000 of 2"),
+        (Limits(tokens=100, dollars=1), inf, "tokens: 100 of 100"),
     ],
 )
 def test_limits(limits: Limits, most: float, reason: str | None) -> None:
     spent = Spent(tokens=100, seconds=2.5, evaluations=5, dollars=1.5)
     told = spent.over(limits, most)
-    assert told is None if reason is None else (told or "").startswith(reason)
+    assert told is None if reason is None else ": ".join(told or ()).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("limits", "stopped", "evaluations"),
+    [
+        (Limits(), None, 60),
+        (Limits(evaluations=60, dollars=9), None, 60),
+        (Limits(evaluations=9, dollars=9), "evaluations", 16),
+        (Limits(dollars=0.07), "dollars", 0),
+    ],
+)
+def test_what_was_spent_and_what_stopped_it(
+    tmp_path: Path, patterns: Captured, limits: Limits, stopped: str | None, evaluations: int
+) -> None:
+    settings = Settings(heads=HEADS, budget=20, seed=5, max_tokens=24, limits=limits)
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        run = library.start_run(
+            key="k", model="tiny", model_revision="0", texts_sha256="0", settings=asdict(settings)
+        )
+        Rounds(run, patterns, Dying(), library, settings).run()
+        (stored,) = library.runs()
+        results = run_results(library, stored)
+    assert results.stopped_by == stopped
+    assert results.spent.evaluations == evaluations
+
+
+@pytest.mark.parametrize(
+    ("spent", "stopped", "line"),
+    [
+        (Spent(), None, ""),
+        (
+            Spent(tokens=4800, evaluations=42),
+            None,
+            "spent: 4,800 tokens, 0.0 seconds, 42 evaluations, 0.0000 dollars",
+        ),
+        (
+            Spent(9, 1.25, 8, 0.5),
+            "dollars",
+            "spent: 9 tokens, 1.2 seconds, 8 evaluations, 0.5000 dollars; "
+            "stopped by the limit on dollars",
+        ),
+    ],
+)
+def test_what_was_spent_is_printed(
+    capsys: pytest.CaptureFixture[str], spent: Spent, stopped: str | None, line: str
+) -> None:
+    total = {"proposed": 0, "duplicates": 0, "rejected": 0}
+    print_results(RunResults("tiny", 1, 0, [], total, {}, spent, stopped))
+    assert " ".join(capsys.readouterr().out.split()).endswith(line or "0 rejected")
