@@ -39,7 +39,7 @@ from synth.fitting import Fitter
 from synth.growing import STEPS
 from synth.job import Settings
 from synth.library import Library, Run
-from synth.proposers import Proposer
+from synth.proposers import Proposer, costs_money
 from synth.refining import GROWING_TEXTS, vocabulary_grower, vocabulary_reshaper
 from synth.summary import TRIVIAL
 
@@ -336,6 +336,10 @@ def main(
     output: Path,
 ) -> None:
     """Compare who proposes programs, at equal numbers of evaluated programs."""
+    for spec in filter(costs_money, proposers):
+        raise click.UsageError(
+            f"{spec} may cost money, and nothing here is limited: serve the model, as vllm:URL"
+        )
     compared_arms = arms(proposers)
     loaded = load_model(model)
     source = load_texts(texts, limit)
