@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from grammar.errors import InputError
-from interpreter.capture import Head
 from interpreter.statistics import bootstrap_ci95
 from synth.budget import STAGE, Limits, Spent, batches, spent
 from synth.heads import head_name
 from synth.library import Library, Run, Score
 from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts
 from synth.library_view import program_tree, terms
+
+if TYPE_CHECKING:
+    from interpreter.capture import Head
 
 Found = TypeVar("Found")
 
@@ -122,7 +124,7 @@ def run_results(library: Library, run: Run) -> RunResults:
     )
 
 
-def stopped_by(library: Library, run: Run, heads: Iterable[Head], taken: Spent) -> str | None:
+def stopped_by(library: Library, run: Run, heads: Iterable["Head"], taken: Spent) -> str | None:
     """The limit that left no room for a batch of these heads; None where none is missing."""
     done = all(
         library.batch_done(run, layer, head, STAGE, batch)
