@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+DEVICE = "HEADSCRIPT_DEVICE"
 _SHAPE = ("num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 _SECONDS_TO_REACH_THE_HUB = 10.0
 
@@ -74,16 +75,28 @@ class _Source:
     options: dict[str, Any]
 
 
+def chosen_device() -> str:
+    """Where models that only read texts or write programs run: `HEADSCRIPT_DEVICE`, else the CPU.
+
+    Programs are evaluated by the cores of the CPU in any case.
+    """
+    return os.environ.get(DEVICE, "cpu")
+
+
 def load_model(
-    name: str, *, attention: str = "eager", dtype: "torch.dtype | str" = "float32"
+    name: str,
+    *,
+    attention: str = "eager",
+    dtype: "torch.dtype | str" = "float32",
+    device: str = "cpu",
 ) -> LoadedModel:
     """Loads a model by a name of the table (fetched first), a local folder, or a hub id.
 
     A folder holds a transformers checkpoint or one .gguf file.  `attention` is an
     `attn_implementation` of transformers; only "eager" returns attention matrices.
 
-    Raises InputError when there is no such model, or it cannot be loaded, has no attention
-    heads, weights that the checkpoint lacks, or a tokenizer without character offsets.
+    Raises InputError when there is no such model or device, or it cannot be loaded, has no
+    attention heads, weights that the checkpoint lacks, or a tokenizer without character offsets.
     """
     import safetensors
     import transformers
@@ -95,6 +108,7 @@ def load_model(
         # A model from the hub may take a download, whose progress bar shall be seen.
         with spinner(f"Loading {name}") if source.revision else nullcontext():
             model = _load_weights(name, source, attn_implementation=attention, dtype=dtype)
+            _move(model, device)
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                 source.place, trust_remote_code=False, **source.options
             )
@@ -208,6 +222,14 @@ def _load_weights(name: str, source: _Source, **how: Any) -> "PreTrainedModel":
         )
     model.eval().requires_grad_(False)
     return cast("PreTrainedModel", model)
+
+
+def _move(model: "PreTrainedModel", device: str) -> None:
+    try:
+        model.to(device)  # type: ignore[arg-type]
+    # A torch that was built without the device asserts that it was not.
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{DEVICE}={device:.20}: {_first_line(error)}") from error
 
 
 def _check_shape(name: str, config: Any) -> None:

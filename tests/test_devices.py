@@ -1,16 +1,26 @@
 """The same code on every device: on the CPU always, on an accelerator where there is one."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import CliRunner
 
+from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
+from interpreter.command_line import main
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
+from interpreter.models import load_model
 from interpreter.overlap import HeadIoU
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
-from tests.tiny_models import tokenizer
+from synth import scoring
+from synth.outlines_proposer import OutlinesProposer
+from synth.prompt import Prompt
+from tests.tiny_models import tokenizer, writer
 
 PROGRAMS = [
     *(primitive.example for primitive in PRIMITIVES.values()),
@@ -47,3 +57,40 @@ def test_nothing_falls_back_to_the_cpu(tagger) -> None:
     matrices, ious = computed(tagger, "meta")
     assert matrices.shape[0] == ious.shape[0] == len(PROGRAMS)
     assert ious.device.type == "meta"
+
+
+@pytest.mark.parametrize("device", AVAILABLE)
+def test_heads_are_explained_with_the_model_on_every_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """Capture and the default proposer use the device; scores are those of the CPU."""
+    if not AVAILABLE[device]:
+        pytest.skip(f"this machine has no {device} device")
+    folder = writer(tmp_path / "model")
+    library = str(tmp_path / "l.sqlite")
+    named = ["--model", folder, "--library", library, "--max-tokens", "24"]
+    asked = ["--heads", "L0H0-1", "--budget", "0", "--proposer", "sampling"]
+    monkeypatch.setenv("HEADSCRIPT_DEVICE", device)
+    scoring.known_model.cache_clear()
+    assert scoring.known_model(folder).model.device.type == device
+    drafts = OutlinesProposer(folder).propose(Prompt((("user", "A head."),)), 2, seed=0)
+    assert len(drafts) == 2
+    assert all(draft.tokens for draft in drafts)
+    CliRunner().invoke(main, ["synth", *named, *asked], catch_exceptions=False)
+    found = CliRunner().invoke(main, ["score", *named, "--json"], catch_exceptions=False)
+    monkeypatch.setenv("HEADSCRIPT_DEVICE", "cpu")
+    scoring.known_model.cache_clear()
+    again = CliRunner().invoke(main, ["score", *named, "--json"], catch_exceptions=False)
+    ious = [json.loads(result.stdout)["mean_iou"] for result in (found, again)]
+    assert ious[0] == pytest.approx(ious[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda"])
+def test_a_device_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    if AVAILABLE.get(device):
+        pytest.skip(f"this machine has a {device} device")
+    folder = writer(tmp_path / "model")
+    with pytest.raises(InputError, match=f"HEADSCRIPT_DEVICE={device}: "):
+        load_model(folder, device=device)
