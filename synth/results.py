@@ -71,7 +71,7 @@ def run_results(library: Library, run: Run) -> RunResults:
     """
     counts = library.counts(run)
     asked = {tuple(head) for head in run.settings["heads"]}
-    searched = {(baseline.layer, baseline.head) for baseline in library.baselines(run.id)}
+    searched = set(counts.heads)
     heads = []
     documents = 0
     for choice in library.choices(run.model):

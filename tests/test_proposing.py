@@ -290,5 +290,5 @@ def test_what_was_spent_is_printed(
     capsys: pytest.CaptureFixture[str], spent: Spent, stopped: str | None, line: str
 ) -> None:
     total = {"proposed": 0, "duplicates": 0, "rejected": 0}
-    print_results(RunResults("tiny", 1, 0, [], total, {}, spent, stopped))
+    print_results(RunResults("tiny", 1, 0, [], [], total, {}, spent, stopped))
     assert " ".join(capsys.readouterr().out.split()).endswith(line or "0 rejected")
