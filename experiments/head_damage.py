@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from experiments.results import about_texts, write
-from experiments.stand_ins import StandIns, stand_ins, texts_seen
+from experiments.stand_ins import StandIns, kinds_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table, with_interval
 from interpreter.capture import capture
@@ -22,6 +22,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.scores import iou, iou_no_sink, output_error
 from interpreter.statistics import RESAMPLES
 from interpreter.texts import Texts
+from synth.chosen import MOST_FAITHFUL
 from synth.faithfulness import reported_and_ordering
 from synth.heads import head_name
 from synth.ordering import damages
@@ -34,7 +35,7 @@ SCORES = ("iou", "iou_no_sink", "output_error")
 @model_options
 @click.option("--texts", default="stories", show_default=True)
 @click.option("--order-texts", help="Texts whose select documents are used: see `replace --help`.")
-@click.option("--choice", help="Which choice of each head.  [default: the most faithful]")
+@click.option("--choices", default=",".join(MOST_FAITHFUL), show_default=True)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def head_damage(
@@ -45,7 +46,7 @@ def head_damage(
     output: Path,
     texts: str,
     order_texts: str | None,
-    choice: str | None,
+    choices: str,
     max_tokens: int,
     as_json: bool,
 ) -> None:
@@ -53,14 +54,12 @@ def head_damage(
     place, loaded = opened(model, library)
     _, select = reported_and_ordering(texts, order_texts, texts_seen(place))
     select = Texts(select.name, select.documents[:limit])
-    heads = about_heads(stand_ins(place, loaded, choice, max_tokens, every), select, max_tokens)
-    damage = [head["damage"] for head in heads]
-    results = {
-        "heads": heads,
-        "spearman": {
-            score: spearman_with_ci95([head[score] for head in heads], damage) for score in SCORES
-        },
-    }
+    found = [
+        {"choice": choice}
+        | about_choice(stand_ins(place, loaded, choice, max_tokens, every), select, max_tokens)
+        for choice in kinds_of(place, loaded, choices.split(","))
+    ]
+    results = {"choices": found}
     path = write(
         "head_damage",
         claim=CLAIM,
@@ -79,16 +78,27 @@ def head_damage(
 
 
 def correlations(records: Sequence[Mapping[str, Any]]) -> str:
-    """A table of rank correlations with damage, a row for each model."""
+    """A table of rank correlations with damage, a row for each model and choice."""
     rows = []
     for record in records:
-        found = record["results"]["spearman"]
-        cells = [with_interval(found[score]["rho"], found[score]["ci95"], 2) for score in SCORES]
-        rows.append([record["model"]["name"], str(len(record["results"]["heads"])), *cells])
-    return table(["model", "heads", *(f"damage and {score}" for score in SCORES)], rows)
+        for of_choice in record["results"]["choices"]:
+            found = of_choice["spearman"]
+            name = f"{record['model']['name']}, {of_choice['choice']}"
+            cells = [with_interval(found[s]["rho"], found[s]["ci95"], 2) for s in SCORES]
+            rows.append([name, str(len(of_choice["heads"])), *cells])
+    return table(["programs", "heads", *(f"damage and {score}" for score in SCORES)], rows)
 
 
 BLOCKS: dict[str, Block] = {"correlations": correlations}
+
+
+def about_choice(programs: StandIns, texts: Texts, tokens: int) -> dict[str, Any]:
+    """Each head's scores and damage, and the rank correlations of these."""
+    heads = about_heads(programs, texts, tokens)
+    damage = [head["damage"] for head in heads]
+    scores = {score: [head[score] for head in heads] for score in SCORES}
+    correlated = {score: spearman_with_ci95(scores[score], damage) for score in SCORES}
+    return {"heads": heads, "spearman": correlated}
 
 
 def about_heads(programs: StandIns, texts: Texts, tokens: int) -> list[dict[str, Any]]:
@@ -134,21 +144,25 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 
 def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
-    """Damage of each head against IoU, and against output error."""
+    """Damage of each head against IoU, and against output error; a row for each choice."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4.2), sharey=True)
-    for axis, score in zip(axes, ("iou", "output_error"), strict=True):
-        found = results["spearman"][score]
-        low, high = found["ci95"]
-        values = [head[score] for head in results["heads"]]
-        axis.scatter(values, [head["damage"] for head in results["heads"]], s=9, alpha=0.6)
-        axis.set_title(f"Spearman {found['rho']:+.2f} ({low:+.2f} – {high:+.2f})", fontsize=10)
-        axis.set_xlabel({"iou": "IoU", "output_error": "output error"}[score])
-        axis.set_yscale("log")
-    axes[1].set_xscale("log")
-    axes[0].set_ylabel("damage when replaced alone (nats a token)")
-    figure.suptitle(f"{model}, {len(results['heads'])} heads", fontsize=10)
+    choices = results["choices"]
+    size = (9, 3.4 * len(choices) + 0.8)
+    figure, axes = pyplot.subplots(len(choices), 2, figsize=size, sharey=True, squeeze=False)
+    for row, of_choice in zip(axes, choices, strict=True):
+        for axis, score in zip(row, ("iou", "output_error"), strict=True):
+            found = of_choice["spearman"][score]
+            low, high = found["ci95"]
+            values = [head[score] for head in of_choice["heads"]]
+            axis.scatter(values, [head["damage"] for head in of_choice["heads"]], s=9, alpha=0.6)
+            rho = f"Spearman {found['rho']:+.2f} ({low:+.2f} – {high:+.2f})"
+            axis.set_title(f"{of_choice['choice']}: {rho}", fontsize=10)
+            axis.set_xlabel({"iou": "IoU", "output_error": "output error"}[score])
+            axis.set_yscale("log")
+        row[1].set_xscale("log")
+        row[0].set_ylabel("damage when replaced alone\n(nats a token)")
+    figure.suptitle(f"{model}, {len(choices[0]['heads'])} heads", fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

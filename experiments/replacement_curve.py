@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from experiments.results import about_texts, write
-from experiments.stand_ins import StandIns, count_of, stand_ins, texts_seen
+from experiments.stand_ins import StandIns, count_of, kinds_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table
-from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.capture import Head, capture, check_texts
 from interpreter.evaluate import Evaluator
@@ -33,7 +32,6 @@ from interpreter.substitution import substituted
 from interpreter.texts import Texts
 from synth.chosen import MOST_FAITHFUL
 from synth.faithfulness import FIRST_TOKEN, Losses, reported_and_ordering
-from synth.library import Library
 from synth.ordering import order_heads
 from synth.replace_command import ORDERS, parse_fractions
 from synth.summary import TRIVIAL
@@ -137,10 +135,7 @@ def replacements(
 
     InputError where it has none of these kinds.
     """
-    with Library.open(place) as opened:
-        there = [kind for kind in kinds if opened.choices(loaded.name, kind)]
-    if not there:
-        raise InputError(f"{place} has none of the choices {', '.join(kinds)} for {loaded.name}")
+    there = kinds_of(place, loaded, kinds)
     found = {kind: stand_ins(place, loaded, kind, tokens, every) for kind in there}
     best = _best_of(there)
     heads = list(found[best].trees)

@@ -1,6 +1,6 @@
 """The programs that a library has for the heads of a model, and in which order they are put in."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from experiments.subject import sampled
+from grammar.errors import InputError
 from grammar.tree import Node
 from interpreter.capture import Head
 from interpreter.models import LoadedModel
@@ -39,6 +40,15 @@ class StandIns:
     def ordered(self, order: str, texts: Texts, max_tokens: int) -> list[Head]:
         """All heads in the order of that name, made from these texts."""
         return order_heads(order, self.judged(texts, max_tokens))
+
+
+def kinds_of(place: Path, loaded: LoadedModel, kinds: Sequence[str]) -> list[str]:
+    """Those kinds of choices that the library has for the model; InputError where it has none."""
+    with Library.open(place) as opened:
+        there = [kind for kind in kinds if opened.choices(loaded.name, kind)]
+    if not there:
+        raise InputError(f"{place} has none of the choices {', '.join(kinds)} for {loaded.name}")
+    return there
 
 
 def stand_ins(

@@ -93,8 +93,10 @@ def test_pictures(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
 
 
 def test_damage_of_each_head(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
-    short = ["--max-tokens", "20", "--output", str(tmp_path), "--choice", "iou"]
-    found = run(head_damage, place, "--texts", str(place[2]), *short)
+    short = ["--max-tokens", "20", "--output", str(tmp_path)]
+    results = run(head_damage, place, "--texts", str(place[2]), *short)
+    assert [of_choice["choice"] for of_choice in results["choices"]] == ["tuned", "iou"]
+    found = results["choices"][1]
     assert [head["head"] for head in found["heads"]] == ["L0H0", "L0H1", "L0H2", "L1H0", "L1H3"]
     assert all(head["damage"] > 0 and 0 < head["iou"] < 1 for head in found["heads"])
     for score in ("iou", "output_error"):
@@ -102,7 +104,7 @@ def test_damage_of_each_head(place: tuple[Path, Path, Path], tmp_path: Path) -> 
         damage = [head["damage"] for head in found["heads"]]
         expected = spearman_with_ci95(values, damage)
         assert found["spearman"][score]["rho"] == pytest.approx(expected["rho"])
-    assert "| m | 5 |" in correlations([{"model": {"name": "m"}, "results": found}])
+    assert "| m, iou | 5 |" in correlations([{"model": {"name": "m"}, "results": results}])
 
 
 def test_richer_programs(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
