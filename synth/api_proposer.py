@@ -41,7 +41,7 @@ class ApiProposer:
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """At most `count` answers, and at most one more for each that was no program."""
-        messages = [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
+        messages = asked(prompt)
         started = time.monotonic()
         try:
             answers = self._asked(messages, count, seed)
@@ -94,6 +94,11 @@ class ApiProposer:
             Draft(text, ended, tokens, seconds, dollars)
             for text, ended in zip(texts, finished, strict=True)
         ]
+
+
+def asked(prompt: Prompt) -> list[tuple[str, str]]:
+    """The messages of a prompt to a model that is not held to the grammar."""
+    return [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
 
 
 def program_in(answer: str) -> str:

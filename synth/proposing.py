@@ -5,7 +5,7 @@ second one tells, besides, what is wrong with the best program so far.  A batch 
 stored as such and costs no other; a run that was cut off goes on after its last whole batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from grammar import limits as language
@@ -20,7 +20,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
 from synth.budget import spent
 from synth.heads import head_name
-from synth.library import Library, Proposal, Run
+from synth.library import Choice, Library, Proposal, Run
 from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
 from synth.proposers import Draft, Paid, Proposer, ProposerFailedError
 from synth.summary import TRIVIAL
@@ -57,9 +57,8 @@ class Rounds:
         self._proposer = proposer
         self._library = library
         self._settings = settings
-        self._writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
-        for text in self._known_elsewhere():
-            self._writer.add_example(text)
+        earlier = [c for c in library.choices() if c.run_id < run.id]
+        self._writer = prompt_writer(patterns, earlier)
         self._scored: dict[Head, dict[str, Attempt]] = {head: {} for head in settings.heads}
         self._lost = 0
 
@@ -150,19 +149,27 @@ class Rounds:
         if best.iou >= trivial + GAIN:
             self._writer.add_example(best.text)
 
-    def _known_elsewhere(self) -> Iterator[str]:
-        """The chosen programs of earlier runs, the best last, that these texts can be shown."""
-        tokens = max(map(len, self._patterns.tokens))
-        chosen = [c for c in self._library.choices() if c.run_id < self._run.id]
-        good = sorted(chosen, key=lambda c: (c.select_iou, c.text))
-        usable = []
-        for text in dict.fromkeys(choice.text for choice in good):
-            tree = parse_or_raise(text)
-            ahead = any(n.op in PRIMITIVES and PRIMITIVES[n.op].looks_ahead for n in tree.walk())
-            cheap = program_cost(tree, tokens) <= language.MAX_EVALUATION_COST
-            if cheap and text not in TRIVIAL and not (ahead and self._patterns.causal):
-                usable.append(text)
-        yield from usable[-OTHERS:]
+
+def prompt_writer(patterns: Captured, earlier: Iterable[Choice]) -> PromptWriter:
+    """Writes prompts on these texts; the best of earlier choices are among its examples."""
+    writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
+    for text in _usable(patterns, earlier)[-OTHERS:]:
+        writer.add_example(text)
+    return writer
+
+
+def _usable(patterns: Captured, earlier: Iterable[Choice]) -> list[str]:
+    """The chosen programs, the best last, that can be run on these texts and say something."""
+    tokens = max(map(len, patterns.tokens))
+    usable = []
+    good = sorted(earlier, key=lambda c: (c.select_iou, c.text))
+    for text in dict.fromkeys(choice.text for choice in good):
+        tree = parse_or_raise(text)
+        ahead = any(n.op in PRIMITIVES and PRIMITIVES[n.op].looks_ahead for n in tree.walk())
+        cheap = program_cost(tree, tokens) <= language.MAX_EVALUATION_COST
+        if cheap and text not in TRIVIAL and not (ahead and patterns.causal):
+            usable.append(text)
+    return usable
 
 
 def _seed(seed: int, layer: int, head: int, batch: int) -> int:
