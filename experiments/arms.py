@@ -6,7 +6,14 @@ from functools import partial
 from synth.learned import LearnedProposer
 from synth.mutation import MutationProposer
 from synth.prompt import EXAMPLES, Prompt
-from synth.proposers import WITHOUT_MODEL, Draft, Proposer, make_proposer, parse_proposer
+from synth.proposers import (
+    WITHOUT_MODEL,
+    Draft,
+    Proposer,
+    make_proposer,
+    most_dollars,
+    parse_proposer,
+)
 from synth.refining import START
 
 Arms = Mapping[str, Callable[[], Proposer]]
@@ -38,6 +45,10 @@ class Combined:
         self._mutation = MutationProposer()
         self.name = f"{self._learned.name} + mutation"
 
+    def most_dollars(self, prompt: Prompt, count: int) -> float:
+        """What the teacher's half can cost."""
+        return self._learned.most_dollars(prompt, count - count // 2)
+
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """As many drafts of either; the teacher's own where none of its answers is known yet."""
         half = count // 2
@@ -53,6 +64,10 @@ class Untold:
     def __init__(self, model: Proposer) -> None:
         self._model = model
         self.name = f"{model.name}, no feedback"
+
+    def most_dollars(self, prompt: Prompt, count: int) -> float:
+        """What the model's drafts can cost."""
+        return most_dollars(self._model, prompt.without_feedback(), count)
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """What the model answers to the prompt without its feedback."""

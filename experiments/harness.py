@@ -148,12 +148,22 @@ def _is_item(item: Any) -> bool:
 
 
 def hub_tasks(names: Sequence[str]) -> list[ConfigurableTask]:
-    """Tasks of the harness by their names; InputError for a name that it does not know."""
+    """Tasks of the harness by their names.
+
+    InputError for a name that it does not know, and where a task's questions cannot be had.
+    """
     manager = TaskManager()
     unknown = [name for name in names if name not in manager.all_tasks]
     if unknown:
         raise InputError(f"lm-evaluation-harness has no task {unknown[0]}")
-    return list(manager.load(list(names))["tasks"].values())
+    try:
+        return list(manager.load(list(names))["tasks"].values())
+    # What the hub and the data sets' library raise are kinds of OSError.
+    except OSError as error:
+        raise InputError(
+            f"the questions of {', '.join(names)} cannot be had from the hub: "
+            f"{str(error).partition(chr(10))[0] or type(error).__name__}; give a file by --items"
+        ) from error
 
 
 def answered(

@@ -39,7 +39,7 @@ from synth.fitting import Fitter
 from synth.growing import STEPS
 from synth.job import Settings
 from synth.library import Library, Run
-from synth.proposers import Proposer
+from synth.proposers import Proposer, costs_money
 from synth.refining import GROWING_TEXTS, vocabulary_grower, vocabulary_reshaper
 from synth.summary import TRIVIAL
 
@@ -47,6 +47,8 @@ CLAIM = (
     "At an equal number of evaluated programs, those of a language model predict heads better than "
     "those that are drawn from the grammar."
 )
+CUT_OFF = "incomplete"
+"""The code of an answer that has no whole part yet at the length limit."""
 FEWEST = 8
 """Heads that an interval over heads is told for: of three gains of one sign it says nothing."""
 
@@ -235,12 +237,14 @@ def curve_block(records: Sequence[dict[str, Any]]) -> str:
 
 def answers_block(records: Sequence[dict[str, Any]]) -> str:
     """What became of the answers."""
-    titles = ["", "answers", "rejected", "duplicates", "programs", "worked examples", "seconds"]
+    titles = ["", "answers", "cut off", "no programs", "duplicates", "programs"]
+    titles += ["worked examples", "seconds"]
     rows = [
         [
             _titled(record, arm),
             f"{arm['answers']:,}",
-            f"{sum(arm['rejected'].values()):,}",
+            f"{arm['rejected'].get(CUT_OFF, 0):,}",
+            f"{sum(n for code, n in arm['rejected'].items() if code != CUT_OFF):,}",
             f"{arm['duplicates']:,}",
             f"{arm['programs']:,}",
             f"{arm['worked_examples']:,}",
@@ -332,6 +336,10 @@ def main(
     output: Path,
 ) -> None:
     """Compare who proposes programs, at equal numbers of evaluated programs."""
+    for spec in filter(costs_money, proposers):
+        raise click.UsageError(
+            f"{spec} may cost money, and nothing here is limited: serve the model, as vllm:URL"
+        )
     compared_arms = arms(proposers)
     loaded = load_model(model)
     source = load_texts(texts, limit)

@@ -17,12 +17,13 @@ from interpreter.evaluate import Evaluator
 from interpreter.models import LoadedModel
 from interpreter.scores import iou
 from interpreter.texts import Texts
+from synth.budget import BATCH, STAGE
 from synth.job import Job, Makers, Settings
 from synth.library import Library, Proposal, Run, StoredProposal
 from synth.pipeline import start_run
 from synth.prompt import EXAMPLES
 from synth.proposers import Proposer
-from synth.proposing import BATCH, STAGE, Rounds
+from synth.proposing import Rounds
 from synth.summary import TRIVIAL
 
 MOST_ANSWERS = 2

@@ -4,9 +4,10 @@ Models reach it through the attention interface of transformers, so every model 
 choosing its attention implementation is served by the same few lines.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,11 @@ _UNKNOWN = ("softcap", "s_aux", "position_bias")
 """Options that change the weights in ways that are not followed here."""
 
 
+_handlers: WeakKeyDictionary[nn.Module, Handler] = WeakKeyDictionary()
+"""Of every module of a model whose weights are seen or replaced now."""
+
+
 def _attend(
-    handler: Handler,
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -53,8 +57,12 @@ def _attend(
         visible = attention_mask > torch.finfo(attention_mask.dtype).min / 2
     weights = torch.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype)
     layer = module.layer_idx
-    weights = handler(module, int(layer), weights, value, visible)  # type: ignore[arg-type]
+    weights = _handlers[module](module, int(layer), weights, value, visible)  # type: ignore[arg-type]
     return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, eager_mask)
 
 
 @contextmanager
@@ -71,21 +79,32 @@ def handled(model: PreTrainedModel, handler: Handler) -> Iterator[None]:
             "leave that `with` block first"
         )
 
-    def attend(module: nn.Module, *args: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        return _attend(handler, module, *args, **options)
-
-    AttentionInterface.register(NAME, attend)
-    AttentionMaskInterface.register(NAME, eager_mask)
     model.set_attn_implementation(NAME)
     if model.config._attn_implementation != NAME:
         raise InputError(
             f"{type(model).__name__} does not let its attention implementation be chosen, "
             "so its attention weights can't be seen or replaced"
         )
+    modules = list(model.modules())
+    _handlers.update(dict.fromkeys(modules, handler))
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+        for module in modules:
+            del _handlers[module]
+
+
+def check_reached(
+    model: PreTrainedModel, wanted: Collection[int], reached: Collection[int]
+) -> None:
+    """InputError where a wanted layer is not among those whose weights the handler was given."""
+    missed = sorted(set(wanted) - set(reached))
+    if missed:
+        raise InputError(
+            f"layer {missed[0]} of this {type(model).__name__} passes its attention weights "
+            "nowhere that they can be seen or replaced"
+        )
 
 
 def output_projection(model: PreTrainedModel, module: nn.Module) -> Tensor:

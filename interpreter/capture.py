@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from grammar.errors import InputError
 from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.token_facts import Token
-from interpreter.attention import handled, output_projection, projected_values
+from interpreter.attention import check_reached, handled, output_projection, projected_values
 from interpreter.facts import Facts, make_facts
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
@@ -62,6 +62,25 @@ class Captured:
         """[text, query, key] float32 of one head."""
         return self.attention[:, self.heads.index(head)]
 
+    def finite_heads(self) -> tuple[Head, ...]:
+        """Those whose attention and values hold neither NaN nor infinity."""
+        both = self.attention, self.values
+        return tuple(
+            head
+            for k, head in enumerate(self.heads)
+            if all(bool(tensor[:, k].isfinite().all()) for tensor in both)
+        )
+
+
+def check_finite(patterns: Captured, model: str) -> None:
+    """InputError where a head's attention or values hold NaN or infinity."""
+    if wrong := set(patterns.heads) - set(patterns.finite_heads()):
+        layer, head = min(wrong)
+        raise InputError(
+            f"{model}: attention of {len(wrong)} of {len(patterns.heads)} heads is not finite on "
+            f"these texts, first of L{layer}H{head}: leave them out, or look at the weights"
+        )
+
 
 def check_texts(loaded: LoadedModel, texts: Texts, max_tokens: int) -> None:
     """InputError where a text has one token, or `max_tokens` is more than can be read."""
@@ -83,12 +102,14 @@ def check_texts(loaded: LoadedModel, texts: Texts, max_tokens: int) -> None:
 def capture(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Captured:
     """Runs the model on the texts, cut to `max_tokens`, and keeps what the given heads do.
 
-    InputError as by `check_texts`.
+    InputError as by `check_texts` and `check_finite`.
     """
     check_texts(loaded, texts, max_tokens)
     with progress_bar() as bar:
         task = bar.add_task(f"Attention of {loaded.name}", total=len(texts.documents))
-        return captured(loaded, texts, heads, max_tokens, partial(bar.advance, task))
+        found = captured(loaded, texts, heads, max_tokens, partial(bar.advance, task))
+    check_finite(found, loaded.name)
+    return found
 
 
 def captured(
@@ -98,7 +119,8 @@ def captured(
     max_tokens: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Captured:
-    """The same for texts that were checked; `advance` is told how many are done."""
+    """The same for texts that were checked, whatever comes out; `advance` is told how many are
+    done."""
     tokens = read_tokens(texts.documents, loaded.tokenizer, _tagger(), max_tokens)
     attention, values = empty_patterns(loaded, tokens, heads)
     for start in range(0, len(tokens), BATCH_TEXTS):
@@ -141,15 +163,20 @@ def capture_batch(
     attention: Tensor,
     values: Tensor,
 ) -> None:
-    """Runs the model once, and writes what the heads do into the first rows of the two tensors."""
+    """Runs the model once, and writes what the heads do into the first rows of the two tensors.
+
+    InputError for a layer whose attention can't be seen.
+    """
     ids, mask = padded_ids(batch)
     width = ids.shape[1]
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]
+    reached = set[int]()
 
     def keep(
         module: nn.Module, layer: int, weights: Tensor, value: Tensor, _visible: Tensor
     ) -> Tensor:
+        reached.add(layer)
         wanted = [(k, head) for k, (at, head) in enumerate(heads) if at == layer]
         if wanted:
             turned = projected_values(output_projection(loaded.model, module), value)
@@ -161,6 +188,7 @@ def capture_batch(
     device = loaded.model.device
     with torch.no_grad(), handled(loaded.model, keep):
         loaded.model(input_ids=ids.to(device), attention_mask=mask.to(device))
+    check_reached(loaded.model, {layer for layer, _ in heads}, reached)
 
 
 def _head_size(loaded: LoadedModel) -> int:

@@ -16,12 +16,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers import StaticCache
 
 from grammar.errors import InputError
 from grammar.limits import MAX_SEQUENCE_TOKENS
 from grammar.parser import parse_or_raise
 from grammar.tree import Node
-from interpreter.attention import handled
+from interpreter.attention import check_reached, handled
 from interpreter.capture import Head
 from interpreter.cost import check_cost
 from interpreter.evaluate import Evaluator
@@ -40,7 +41,7 @@ def replaced(
 
     InputError for a head that the model does not have, a text that is no program, a model whose
     attention can't be replaced; when the model runs, for more tokens than the limits allow, for
-    input other than token ids, and for a cache that was filled elsewhere.
+    input other than token ids, and for a cache that is static or was filled elsewhere.
     """
     trees = check_programs(loaded, programs)
     facts = facts or ("prefix" if loaded.causal else "text")
@@ -107,10 +108,12 @@ class _Running:
         ids, mask, past = self._with_past(ids, given)
         self._batch = (ids, mask)
         longest = int(mask.sum(-1).max())
-        if longest > MAX_SEQUENCE_TOKENS:
-            raise InputError(
-                f"a text of {longest:,} tokens: programs read at most {MAX_SEQUENCE_TOKENS:,}"
-            )
+        for who, most in (
+            ("programs read", MAX_SEQUENCE_TOKENS),
+            (f"{self._loaded.name} takes", self._loaded.max_tokens),
+        ):
+            if longest > most:
+                raise InputError(f"a text of {longest:,} tokens: {who} at most {most:,}")
         for layer, trees in self._trees.items():
             for head, tree in trees.items():
                 try:
@@ -123,6 +126,11 @@ class _Running:
     def _with_past(self, ids: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor, int]:
         """Ids and mask of all tokens, [batch, tokens], and how many of them the cache holds."""
         cache = given.get("past_key_values")
+        if isinstance(cache, StaticCache):
+            raise InputError(
+                "a static cache makes room for tokens to come, and programs know none: "
+                "leave out cache_implementation"
+            )
         past = 0 if cache is None else int(cache.get_seq_length())
         mask = given.get("attention_mask")
         if mask is not None and mask.ndim != 2:
@@ -167,12 +175,7 @@ class _Running:
 
     def after(self, _module: nn.Module, _args: Any, output: Any) -> None:
         """Sees to it that no layer was left out, and remembers what a cache holds now."""
-        missed = sorted(set(self._trees) - self._reached)
-        if missed:
-            raise InputError(
-                f"layer {missed[0]} of {self._loaded.name} passes its attention weights nowhere "
-                "that they can be replaced"
-            )
+        check_reached(self._loaded.model, self._trees, self._reached)
         cache = getattr(output, "past_key_values", None)
         if cache is not None and self._batch is not None:
             if cache not in self._read:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interpreter.attention import handled
+from interpreter.attention import check_reached, handled
 from interpreter.capture import Head
 
 
@@ -17,20 +17,24 @@ def substituted(model: PreTrainedModel, patterns: Mapping[Head, Tensor]) -> Iter
 
     `patterns` are [batch, query, key] of the batch that is run, padding included; gradients pass.
     The other heads' weights stay as they are, bit for bit.  See `put_in_place` for keys that a
-    layer does not see.
+    layer does not see.  InputError, at the end, for a layer that was not asked for its weights.
     """
     by_layer: dict[int, dict[int, Tensor]] = {}
     for (layer, head), pattern in patterns.items():
         by_layer.setdefault(layer, {})[head] = pattern
 
+    reached = set[int]()
+
     def handle(
         _module: nn.Module, layer: int, weights: Tensor, _value: Tensor, visible: Tensor
     ) -> Tensor:
+        reached.add(layer)
         here = by_layer.get(layer)
         return weights if here is None else put_in_place(here, weights, visible)
 
     with handled(model, handle):
         yield
+    check_reached(model, by_layer, reached)
 
 
 def put_in_place(patterns: Mapping[int, Tensor], weights: Tensor, visible: Tensor) -> Tensor:
@@ -44,9 +48,8 @@ def put_in_place(patterns: Mapping[int, Tensor], weights: Tensor, visible: Tenso
     given = torch.stack([patterns[head] for head in heads], dim=1).to(weights.device)
     keys = weights.shape[-1]
     total = given.sum(-1, keepdim=True)
-    # A sliding window's cache holds the latest keys alone; a static one has room for more.
-    given = nn.functional.pad(given[..., -keys:], (0, max(0, keys - given.shape[-1])))
-    seen = given * visible
+    # A sliding window's cache holds the latest keys alone.
+    seen = given[..., -keys:] * visible
     left = seen.sum(-1, keepdim=True)
     earliest = (visible & (visible.cumsum(-1) == 1)).to(seen.dtype)
     hidden = total - left > 1e-6

@@ -5,12 +5,13 @@ counted as rejected, and shown to it once, each with its error.
 """
 
 import time
+from collections.abc import Iterable
 
 from grammar.canonical import canonical_text
 from grammar.rejection import Rejection
 from synth.chat_api import TIMEOUT, Answers, ChatApi
 from synth.prompt import Prompt
-from synth.proposers import TEMPERATURE, TOP_P, Draft, Prices, ProposerFailedError
+from synth.proposers import TEMPERATURE, TOP_P, Draft, Prices, failure
 
 MAX_ANSWER_TOKENS = 200
 CHARACTERS_PER_TOKEN = 2
@@ -35,19 +36,16 @@ class ApiProposer:
 
     def most_dollars(self, prompt: Prompt, count: int) -> float:
         """The cost of the request and of a second one about its errors, estimated too high."""
-        read = sum(len(content) for _, content in prompt.messages) // CHARACTERS_PER_TOKEN
+        read = _most_tokens(prompt.messages)
         written = count * MAX_ANSWER_TOKENS
-        return self._prices.dollars(2 * read + written, 2 * written)
+        # Its answers are read again, each with its error.
+        return self._prices.dollars(2 * read + 3 * written, written + MAX_ANSWER_TOKENS)
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """At most `count` answers, and at most one more for each that was no program."""
         messages = asked(prompt)
         started = time.monotonic()
-        try:
-            answers = self._asked(messages, count, seed)
-        except ProposerFailedError as error:
-            took = time.monotonic() - started
-            raise ProposerFailedError(str(error), took, self.most_dollars(prompt, count)) from error
+        answers = self._asked(messages, count, seed)
         texts = [program_in(text) for text in answers.texts]
         drafts = self._drafts(texts, answers.finished, answers, started)
         wrong = {draft.text: canonical_text(draft.text) for draft in drafts if draft.finished}
@@ -68,15 +66,18 @@ class ApiProposer:
     def _corrected(
         self, messages: list[tuple[str, str]], errors: dict[str, Rejection], seed: int
     ) -> list[Draft]:
-        """What it writes when it has been told of its errors; what was paid for stays its own."""
+        """What it writes when it has been told of its errors."""
         listed = "\n".join(error.render(text) for text, error in errors.items())
         asked = [("assistant", "\n".join(errors)), ("user", AGAIN.format(errors=listed))]
         started = time.monotonic()
         try:
             answers = self._asked([*messages, *asked], 1, seed)
-        except ProposerFailedError as error:
+        except Exception as error:  # the first answers, which are paid, stay whatever this dies of
             took = time.monotonic() - started
-            return [Draft("", False, 0, took, failure=f"no correction: {error}")]
+            read = _most_tokens([*messages, *asked])
+            dollars = self._prices.dollars(read, MAX_ANSWER_TOKENS)
+            lost = f"no correction: {failure(error)}"
+            return [Draft("", False, 0, took, dollars, failure=lost)]
         text, finished = answers.texts[0], answers.finished[0]
         lines = [program_in(line) for line in text.splitlines() if line.strip("` \t")]
         lines = lines[: len(errors)] or [""]
@@ -99,6 +100,10 @@ class ApiProposer:
 def asked(prompt: Prompt) -> list[tuple[str, str]]:
     """The messages of a prompt to a model that is not held to the grammar."""
     return [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
+
+
+def _most_tokens(messages: Iterable[tuple[str, str]]) -> int:
+    return sum(len(content) for _, content in messages) // CHARACTERS_PER_TOKEN
 
 
 def program_in(answer: str) -> str:

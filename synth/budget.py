@@ -9,6 +9,17 @@ from dataclasses import dataclass
 
 from synth.library_rows import StoredProposal
 
+BATCH = 8
+"""Answers that are asked for, and stored, at a time."""
+
+STAGE = "language model"
+"""The stage of all that a proposer writes."""
+
+
+def batches(budget: int) -> range:
+    """The numbers of the batches in which so many programs are asked for."""
+    return range(-(-budget // BATCH))
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -28,24 +39,23 @@ class Limits:
 class Spent:
     """The same, as far as it was spent."""
 
-    tokens: int
-    seconds: float
-    evaluations: int
-    dollars: float
+    tokens: int = 0
+    seconds: float = 0.0
+    evaluations: int = 0
+    dollars: float = 0.0
 
-    def over(self, limits: Limits, most_dollars: float) -> str | None:
-        """Which limit leaves no room for another batch of at most `most_dollars`; None if none."""
-        if limits.dollars is not None and self.dollars + most_dollars > limits.dollars:
-            return (
-                f"dollars: {self.dollars:.4f} of {limits.dollars} spent, {most_dollars:.4f} asked"
-            )
+    def over(self, limits: Limits, most_dollars: float) -> tuple[str, str] | None:
+        """Which limit leaves no room for another batch of at most `most_dollars`, and why."""
         for name, limit, amount in (
             ("tokens", limits.tokens, self.tokens),
             ("seconds", limits.seconds, self.seconds),
             ("evaluations", limits.evaluations, self.evaluations),
         ):
             if limit is not None and amount >= limit:
-                return f"{name}: {amount:,.6g} of {limit:,} spent"
+                return name, f"{amount:,.6g} of {limit:,} spent"
+        if limits.dollars is not None and self.dollars + most_dollars > limits.dollars:
+            why = f"{self.dollars:.4f} of {limits.dollars} spent, {most_dollars:.4f} asked"
+            return "dollars", why
         return None
 
 

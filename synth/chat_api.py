@@ -2,16 +2,17 @@
 
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from anyio import current_time, fail_after, sleep
+from anyio.from_thread import start_blocking_portal
 
 from grammar.errors import InputError
 from grammar.rejection import printable
-from synth.proposers import ProposerFailedError
+from synth.proposers import ProposerFailedError, failure
 
 KEY = "HEADSCRIPT_API_KEY"
 """The environment variable that holds the key; it is sent to the server and shown nowhere."""
@@ -20,8 +21,20 @@ TIMEOUT = 120.0
 """Seconds that one request may take, waiting to be let in included."""
 
 MAX_RESPONSE_BYTES = 4_000_000
+MAX_TOKENS = 2**31
+"""More than any request takes."""
+
+SHOWN = 300
+"""Characters of a message about a request."""
+
 BUSY = (429, 503)
 """Statuses that mean: ask again later."""
+
+REFUSED = (401, 403, 404)
+"""Statuses that mean: others fare no better.  400, 413 and 422 may be of one prompt, too long."""
+
+MISSHAPEN = (KeyError, TypeError, ValueError, RecursionError)
+"""What reading a body raises that is no JSON, or another one than was expected."""
 
 FIRST_WAIT = 2.0
 """Seconds before the second try of a busy server that does not say when; then twice as many."""
@@ -48,104 +61,104 @@ class ChatApi:
             raise InputError(f"{base_url!r:.60} is not the URL of a server: http://HOST:PORT/v1")
         self._url = base_url.rstrip("/")
         self._timeout = timeout
-        self._key = os.environ.get(KEY, "")
+        self._key = _key()
 
     def models(self) -> list[str]:
         """The names of the server's models.  Raises InputError where it does not answer."""
         try:
-            body = self._body("GET", "/models", None)
-            return [str(model["id"]) for model in body["data"]]
-        except (ProposerFailedError, KeyError, TypeError) as error:
-            raise InputError(f"no models at {self._url}: {_line(error)}") from error
+            body = json.loads(self._content("GET", "/models", None))
+            return [_text(model["id"]) for model in body["data"]]
+        except (ProposerFailedError, *MISSHAPEN) as error:
+            raise InputError(self._shown(f"no models at {self._url}: {failure(error)}")) from error
 
     def complete(self, model: str, messages: Sequence[tuple[str, str]], **options: Any) -> Answers:
         """The answers to some messages; `options` are further fields of the request.
 
         Raises ProposerFailedError where this request came to nothing, and InputError where
-        others would fare no better: a key, a model or a field that the server refuses.
+        others would fare no better: a key or a model that the server refuses.
         """
         turns = [{"role": role, "content": content} for role, content in messages]
-        body = self._body(
+        content = self._content(
             "POST", "/chat/completions", {"model": model, "messages": turns, **options}
         )
         try:
+            body = json.loads(content)
             choices = body["choices"]
             texts = tuple(_text(choice["message"]["content"]) for choice in choices)
             finished = tuple(choice["finish_reason"] == "stop" for choice in choices)
             usage = body["usage"]
             read, written = _count(usage["prompt_tokens"]), _count(usage["completion_tokens"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ProposerFailedError(
-                f"{self._url} sent no chat completion: {_line(error)} in {json.dumps(body):.80}"
-            ) from error
+        except MISSHAPEN as error:
+            raise self._failed(f"sent no chat completion: {failure(error)} in {content}") from error
         if not texts:
-            raise ProposerFailedError(f"{self._url} sent no answers")
+            raise self._failed("sent no answers")
         return Answers(texts, finished, read, written)
 
-    def _body(self, method: str, path: str, sent: Any) -> Any:
-        deadline = time.monotonic() + self._timeout
-        wait = FIRST_WAIT
-        while True:
-            status, headers, content = self._response(method, path, sent, deadline)
-            if status not in BUSY:
-                break
-            asked = headers.get("retry-after", "")
-            wait = float(asked) if asked.isdecimal() else wait
-            if time.monotonic() + wait > deadline:
-                raise ProposerFailedError(f"{self._url} is busy (status {status})")
-            time.sleep(wait)
-            wait *= 2
-        said = self._shown(content)
-        if status in (400, 401, 403, 404, 422):
-            raise InputError(f"{self._url}{path} refuses the request, status {status}: {said}")
-        if status != 200:
-            raise ProposerFailedError(f"{self._url} failed with status {status}: {said}")
+    def _content(self, method: str, path: str, sent: Any) -> str:
         try:
-            return json.loads(content)
-        except ValueError as error:
-            raise ProposerFailedError(f"{self._url} sent no JSON: {said}") from error
-
-    def _response(
-        self, method: str, path: str, sent: Any, deadline: float
-    ) -> tuple[int, httpx.Headers, bytes]:
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        content = b""
-        try:
-            left = max(0.1, deadline - time.monotonic())
-            with httpx.stream(
-                method, self._url + path, json=sent, headers=headers, timeout=left
-            ) as response:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    # A server that sends a little now and then never exceeds a read's timeout.
-                    if time.monotonic() > deadline:
-                        raise ProposerFailedError(f"{self._url} took over {self._timeout:g} s")
-                    if len(content) > MAX_RESPONSE_BYTES:
-                        raise ProposerFailedError(f"{self._url} sent too much")
-                return response.status_code, response.headers, content
-        except httpx.TimeoutException as error:
-            raise ProposerFailedError(f"{self._url} took over {self._timeout:g} s") from error
+            # In a thread of its own, since a notebook's has a loop already.
+            with start_blocking_portal() as portal:
+                status, content = portal.call(self._response, method, path, sent)
+        except TimeoutError as error:
+            raise self._failed(f"took over {self._timeout:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ProposerFailedError(f"{self._url}: {_line(error)}") from error
+            raise self._failed(f"failed: {failure(error)}") from error
+        said: str = content.decode("utf-8", "replace")
+        if status in REFUSED:
+            refusal = f"{self._url}{path} refuses the request, status {status}: {said}"
+            raise InputError(self._shown(refusal))
+        if status != 200:
+            raise self._failed(f"failed with status {status}: {said}")
+        return said
 
-    def _shown(self, content: bytes) -> str:
-        text = content.decode("utf-8", "replace")
-        if self._key:
-            text = text.replace(self._key, "***")
-        return printable(text[:200])
+    async def _response(self, method: str, path: str, sent: Any) -> tuple[int, bytes]:
+        """Status and body; one deadline holds for all of it, however slowly what part arrives."""
+        wait = FIRST_WAIT
+        with fail_after(self._timeout) as scope:
+            async with self._client() as client:
+                while True:
+                    async with client.stream(method, self._url + path, json=sent) as response:
+                        content = b""
+                        async for chunk in response.aiter_bytes():
+                            content += chunk
+                            if len(content) > MAX_RESPONSE_BYTES:
+                                raise self._failed("sent too much")
+                    if response.status_code not in BUSY:
+                        return response.status_code, content
+                    asked = response.headers.get("retry-after", "")
+                    wait = float(asked) if asked.isdecimal() else wait
+                    if current_time() + wait > scope.deadline:
+                        raise self._failed(f"is busy (status {response.status_code})")
+                    await sleep(wait)
+                    wait *= 2
+
+    def _client(self) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return httpx.AsyncClient(headers=headers, timeout=None)
+
+    def _failed(self, how: str) -> ProposerFailedError:
+        return ProposerFailedError(self._shown(f"{self._url} {how}"))
+
+    def _shown(self, message: str) -> str:
+        """The beginning of a message in one line, without the key, whoever sent that back."""
+        return printable((message.replace(self._key, "***") if self._key else message)[:SHOWN])
+
+
+def _key() -> str:
+    key = os.environ.get(KEY, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"{KEY} is no key: set it to one line of ASCII characters")
+    return key
 
 
 def _text(value: Any) -> str:
+    """A text that can be stored: JSON also has halves of characters, and zeros."""
     if not isinstance(value, str):
-        raise TypeError("an answer that is no text")
-    return value
+        raise TypeError("not a text")
+    return value.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def _count(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError("a number of tokens that is none")
+    if not isinstance(value, int) or not 0 <= value < MAX_TOKENS:
+        raise ValueError("not a number of tokens")
     return value
-
-
-def _line(error: Exception) -> str:
-    return printable(str(error).partition("\n")[0][:200]) or type(error).__name__

@@ -11,7 +11,7 @@ from random import Random
 from grammar.parser import parse_or_raise
 from synth.probabilistic_grammar import Sampler, learned, prior
 from synth.prompt import Prompt
-from synth.proposers import Draft, Proposer, distinct
+from synth.proposers import Draft, Proposer, distinct, most_dollars
 
 TRUST = 2.0
 """How far the answers outweigh the prior: two parts in three of every choice that they made."""
@@ -28,13 +28,20 @@ class LearnedProposer:
         """learned:TEACHER."""
         return f"learned:{self._teacher.name}"
 
+    def _answers(self, prompt: Prompt) -> list[str]:
+        name = self._teacher.name
+        return [attempt.text for attempt in prompt.tried if attempt.proposer == name]
+
+    def most_dollars(self, prompt: Prompt, count: int) -> float:
+        """What the teacher's drafts can cost; what is drawn costs nothing."""
+        return 0.0 if self._answers(prompt) else most_dollars(self._teacher, prompt, count)
+
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """The teacher's drafts where none was tried yet; else drawn, none that was tried."""
-        teacher = self._teacher.name
-        answers = [attempt.text for attempt in prompt.tried if attempt.proposer == teacher]
+        answers = self._answers(prompt)
         if not answers:
             drafts = self._teacher.propose(prompt, count, seed)
-            return [replace(draft, author=teacher) for draft in drafts]
+            return [replace(draft, author=self._teacher.name) for draft in drafts]
         weights = learned(
             prior(causal=prompt.causal, words=prompt.words), map(parse_or_raise, answers), TRUST
         )

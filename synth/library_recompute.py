@@ -30,7 +30,7 @@ class Recomputed:
 
 
 def recompute(path: str | Path, model: str, source: str, sample: int) -> list[Recomputed]:
-    """Computes up to `sample` of the library's scores again, evenly spread over its heads.
+    """Computes up to `sample` of the scores again, evenly spread over splits and heads.
 
     Raises InputError where the library holds none for this model, revision and these texts, or
     where one differs by more than `TOLERANCE` on some document.
@@ -48,6 +48,7 @@ def recompute(path: str | Path, model: str, source: str, sample: int) -> list[Re
         ]
         hashes = {program.program_hash: program.text for program in library.programs()}
         run = required(library, runs[-1] if runs else None, f"run of {model} on {source}")
+    stored.sort(key=lambda score: (score.split, score.layer, score.head))
     scores = stored[:: max(1, -(-len(stored) // sample))]
     if not scores:
         raise InputError(f"{library.path} has no score of {model} on {source}: name others")

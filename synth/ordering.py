@@ -143,7 +143,9 @@ class _Damage:
                 with recorded(self._model) as outputs, substituted(self._model, earlier):
                     batch.logits()
                 for head in heads:
-                    here = earlier | {head: patterns[head]}
+                    # The layers before are not run again.
+                    here = {h: given for h, given in earlier.items() if h[0] >= head[0]}
+                    here[head] = patterns[head]
                     with substituted(self._model, here), resumed(self._model, outputs, head[0]):
                         changed = torch.log_softmax(batch.logits(), -1)
                     # In place: a matrix over the vocabulary is dearer than what is done with it.

@@ -17,7 +17,7 @@ from synth.library import Library, Run, run_key
 from synth.proposing import Rounds
 from synth.ranking import keep_best
 from synth.refining import refine, try_all
-from synth.sharded import Work, capture_files, over_heads, pattern_folder
+from synth.sharded import Work, capture_files, only_finite, over_heads, pattern_folder
 
 
 def synthesize(job: Job, texts: Texts, library: Library, engine: Engine) -> Run:
@@ -28,10 +28,12 @@ def synthesize(job: Job, texts: Texts, library: Library, engine: Engine) -> Run:
     work = Work(job, run, library, engine, pattern_folder(job, run, library))
     parts = texts.split()
     files = {name: capture_files(work, name, part) for name, part in parts.items()}  # 1. capture
+    work = only_finite(work, files)
+    heads = work.job.settings.heads
     over_heads(work, propose, "Programs of heads", files["train"])  # 2. propose, 3. execute
-    tried = try_all(run, job.settings.heads, files["train"], library, engine)
+    tried = try_all(run, heads, files["train"], library, engine)
     over_heads(work, partial(refine, tried), "Refining heads", files["train"])  # 4. refine
-    keep_best(run, job.settings.heads, files, library, engine)  # 5. keep
+    keep_best(run, heads, files, library, engine)  # 5. keep
     library.finish_run(run)
     shutil.rmtree(work.folder)
     return run  # 6. prove it: the scores of `keep_best` are of texts that no step has seen

@@ -59,7 +59,8 @@ class Proposer(Protocol):
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """At most `count` drafts; the same prompt and seed give the same on one machine.
 
-        Raises ProposerFailedError when this batch is lost, and InputError when all would be.
+        Raises InputError where every other batch would be lost too; any other error, a
+        ProposerFailedError where it was foreseen, costs this batch alone.
         """
         ...
 
@@ -73,16 +74,21 @@ class Paid(Protocol):
         ...
 
 
+def most_dollars(proposer: Proposer, prompt: Prompt, count: int) -> float:
+    """What `count` drafts of any proposer can cost at most."""
+    return proposer.most_dollars(prompt, count) if isinstance(proposer, Paid) else 0.0
+
+
 class ProposerFailedError(Exception):
-    """A batch that came to nothing; the message says why in one line.
+    """A batch that came to nothing; the message says why in one line."""
 
-    `seconds` is what it took, `dollars` what it may have cost.
-    """
 
-    def __init__(self, message: str, seconds: float = 0.0, dollars: float = 0.0) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-        self.dollars = dollars
+def failure(error: Exception) -> str:
+    """Why there is no answer, in one line; of an error that nobody foresaw its type too."""
+    first = str(error).partition("\n")[0]
+    if isinstance(error, (InputError, ProposerFailedError)):
+        return first or "no answer"
+    return f"{type(error).__name__}: {first:.200}".removesuffix(": ")
 
 
 FREE = Prices()
@@ -115,6 +121,12 @@ def parse_proposer(spec: str) -> tuple[str, str]:
     if kind == "api" and all(rest.rpartition("@")):
         return kind, rest
     raise InputError(f"no proposer {spec!r:.60}: write one of {', '.join(KINDS)}")
+
+
+def costs_money(spec: str) -> bool:
+    """Whether the proposer of that name may be paid for its answers; InputError for no name."""
+    kind, rest = parse_proposer(spec)
+    return kind == "api" or (kind == "learned" and costs_money(rest))
 
 
 def make_proposer(spec: str, prices: Prices = FREE) -> Proposer:

@@ -5,6 +5,7 @@ second one tells, besides, what is wrong with the best program so far.  A batch 
 stored as such and costs no other; a run that was cut off goes on after its last whole batch.
 """
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -18,21 +19,15 @@ from interpreter.capture import Captured, Head
 from interpreter.cost import program_cost
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
-from synth.budget import spent
+from synth.budget import BATCH, STAGE, batches, spent
 from synth.heads import head_name
 from synth.library import Choice, Library, Proposal, Run
 from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
-from synth.proposers import Draft, Paid, Proposer, ProposerFailedError
+from synth.proposers import Draft, Proposer, failure, most_dollars
 from synth.summary import TRIVIAL
 
 if TYPE_CHECKING:
     from synth.job import Settings
-
-BATCH = 8
-"""Answers that are asked for, and stored, at a time."""
-
-STAGE = "language model"
-"""The stage of all that a proposer writes."""
 
 GAIN = 0.02
 """IoU over the best trivial program that makes a head's program an example for other heads."""
@@ -64,10 +59,9 @@ class Rounds:
 
     def run(self) -> None:
         """Asks for all batches that are missing, while the budget lasts."""
-        batches = -(-self._settings.budget // BATCH)
-        missing = self._missing(batches)
+        missing = self._missing()
         with progress_bar() as bar:
-            total = len(self._settings.heads) * batches
+            total = len(self._settings.heads) * len(batches(self._settings.budget))
             shown = f"Programs by {self._proposer.name[:40]}"
             task = bar.add_task(
                 shown, total=total, completed=total - sum(map(len, missing.values()))
@@ -78,13 +72,13 @@ class Rounds:
                     count = min(BATCH, self._settings.budget - batch * BATCH)
                     full = self._full(prompt, count)
                     if full is not None:
-                        bar.console.print(f"No more programs are asked for: {full}")
+                        bar.console.print(f"No more programs are asked for: {': '.join(full)}")
                         return
                     self._record(head, batch, self._asked(prompt, head, batch, count))
                     bar.advance(task)
                 self._pass_on(head)
 
-    def _missing(self, batches: int) -> dict[Head, list[int]]:
+    def _missing(self) -> dict[Head, list[int]]:
         found = {}
         for layer, head in self._settings.heads:
             trivial = [
@@ -94,19 +88,18 @@ class Rounds:
             self._library.record_batch(self._run, layer, head, "trivial", 0, trivial)
             found[layer, head] = [
                 batch
-                for batch in range(batches)
+                for batch in batches(self._settings.budget)
                 if not self._library.batch_done(self._run, layer, head, STAGE, batch)
             ]
         return found
 
     def _attempts(self, head: Head) -> list[Attempt]:
-        """What was proposed for a head, with its scores, each computed once."""
+        """What was proposed for a head, by whom first, with its scores, each computed once."""
         known = self._scored[head]
-        proposals = self._library.proposals(self._run, *head)
-        written = {
-            p.text: p.proposer for p in proposals if p.stage in ("trivial", STAGE) and p.text
-        }
-        new = {text: by for text, by in written.items() if text not in known}
+        new: dict[str, str] = {}
+        for p in self._library.proposals(self._run, *head):
+            if p.stage in ("trivial", STAGE) and p.text and p.text not in known:
+                new.setdefault(p.text, p.proposer)
         for attempt in self._writer.attempts(self._patterns.head(head), new):
             known[attempt.text] = attempt
         return list(known.values())
@@ -115,20 +108,23 @@ class Rounds:
         pattern = self._patterns.head(head)
         return self._writer.prompt(pattern, self._attempts(head), feedback=batch % 2 == 1)
 
-    def _full(self, prompt: Prompt, count: int) -> str | None:
-        most = self._proposer.most_dollars(prompt, count) if isinstance(self._proposer, Paid) else 0
+    def _full(self, prompt: Prompt, count: int) -> tuple[str, str] | None:
         proposals = self._library.proposals(self._run, stage=STAGE)
+        most = most_dollars(self._proposer, prompt, count)
         return spent(proposals).over(self._settings.limits, most)
 
     def _asked(self, prompt: Prompt, head: Head, batch: int, count: int) -> list[Proposal]:
         seed = _seed(self._settings.seed, *head, batch)
+        started = time.monotonic()
         try:
             drafts = self._proposer.propose(prompt, count, seed)
-        except ProposerFailedError as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever a model dies of costs its own batch
             self._lost += 1
-            lost = Draft(
-                "", False, 0, error.seconds, error.dollars, failure=str(error) or "no answer"
-            )
+            took = time.monotonic() - started
+            most = most_dollars(self._proposer, prompt, count)
+            lost = Draft("", False, 0, took, most, failure=failure(error))
             return [_proposal(lost, self._proposer.name, prompt.sha256, seed)]
         self._lost = 0
         return [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]

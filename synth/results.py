@@ -1,15 +1,21 @@
 """What a run found, as numbers: the table that is printed, and the JSON."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
 
 from grammar.errors import InputError
 from interpreter.statistics import bootstrap_ci95
+from synth.budget import STAGE, Limits, Spent, batches, spent
 from synth.heads import head_name
 from synth.library import Library, Run, Score
 from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts
 from synth.library_view import program_tree, terms
+
+if TYPE_CHECKING:
+    from interpreter.capture import Head
 
 Found = TypeVar("Found")
 
@@ -40,14 +46,21 @@ class HeadResult:
 
 @dataclass(frozen=True)
 class RunResults:
-    """All heads of one run; counts are of everything that was proposed in it."""
+    """All heads of one run; counts are of everything that was proposed in it.
+
+    `spent` is what a proposer's batches took, `stopped_by` the limit that left no room for more.
+    """
 
     model: str
     run: int
     documents: int
     heads: list[HeadResult]
+    left_out: list[str]
+    """Heads that were asked for and hold NaN on some text, as L3H5."""
     total: dict[str, int]
     reject_codes: dict[str, int]
+    spent: Spent
+    stopped_by: str | None
 
 
 def run_results(library: Library, run: Run) -> RunResults:
@@ -58,6 +71,7 @@ def run_results(library: Library, run: Run) -> RunResults:
     """
     counts = library.counts(run)
     asked = {tuple(head) for head in run.settings["heads"]}
+    searched = {(baseline.layer, baseline.head) for baseline in library.baselines(run.id)}
     heads = []
     documents = 0
     for choice in library.choices(run.model):
@@ -92,18 +106,34 @@ def run_results(library: Library, run: Run) -> RunResults:
             )
         )
     total = counts.total
+    taken = spent(library.proposals(run, stage=STAGE))
     return RunResults(
         model=run.model,
         run=run.id,
         documents=documents,
         heads=heads,
+        left_out=[head_name(*head) for head in sorted(asked - searched)],
         total={
             "proposed": total.proposed,
             "rejected": total.rejected,
             "duplicates": total.duplicates,
         },
         reject_codes=dict(Counter(total.codes)),
+        spent=taken,
+        stopped_by=stopped_by(library, run, searched, taken),
     )
+
+
+def stopped_by(library: Library, run: Run, heads: Iterable["Head"], taken: Spent) -> str | None:
+    """The limit that left no room for a batch of these heads; None where none is missing."""
+    done = all(
+        library.batch_done(run, layer, head, STAGE, batch)
+        for layer, head in heads
+        for batch in batches(run.settings["budget"])
+    )
+    # Whatever the batch was to cost, what was spent had to leave it room.
+    full = None if done else taken.over(Limits(**run.settings["limits"]), inf)
+    return full and full[0]
 
 
 def required(library: Library, found: Found | None, what: str) -> Found:

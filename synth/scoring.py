@@ -17,7 +17,7 @@ from grammar.parser import parse, parse_or_raise
 from grammar.rejection import Rejection
 from grammar.tree import Node
 from interpreter import scores
-from interpreter.capture import Head, captured, check_texts
+from interpreter.capture import Head, captured, check_finite, check_texts
 from interpreter.cost import check_cost
 from interpreter.engine import TEXTS, Engine, Shard, shards, tracked
 from interpreter.models import LoadedModel, ModelShape, load_model
@@ -169,7 +169,9 @@ def score_shard(
 ) -> ShardScores:
     """Captures the chosen programs' heads on a shard of texts, and scores the programs."""
     heads = [head for head, _ in chosen]
-    patterns = captured(model(), Texts(shard.name, shard.items), heads, max_tokens)
+    loaded = model()
+    patterns = captured(loaded, Texts(shard.name, shard.items), heads, max_tokens)
+    check_finite(patterns, loaded.name)
     found = Scorer(patterns).shard_scores(chosen)
     random = {
         name: scores.iou(patterns.attention, matrix[:, None]).tolist()

@@ -7,9 +7,10 @@ is lost with a worker.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 from grammar.canonical import content_hash
@@ -69,6 +70,35 @@ def _captured(job: Job, folder: Path, name: str, shard: Shard[str]) -> Path:
         found = captured(job.makers.model(), texts, job.settings.heads, job.settings.max_tokens)
         save_patterns(found, path)
     return path
+
+
+def only_finite(work: Work, files: Mapping[str, Files]) -> Work:
+    """The work without the heads that hold NaN on some text, of which no program can tell anything.
+
+    They go from the files too.  InputError where no head is left.
+    """
+    every = [file for of_part in files.values() for file in of_part]
+    found = tracked(work.engine, _finite_heads, every, "Looking for NaN")
+    known = reduce(operator.and_, map(set, found))
+    settings = work.job.settings
+    heads = tuple(head for head in settings.heads if head in known)
+    if not heads:
+        raise InputError(f"{work.job.shape.name}: the attention of no head is finite")
+    if heads == settings.heads:
+        return work
+    for _ in tracked(work.engine, partial(_narrowed, heads), every, "Leaving heads out"):
+        pass
+    return replace(work, job=replace(work.job, settings=replace(settings, heads=heads)))
+
+
+def _finite_heads(file: PatternFile) -> tuple[Head, ...]:
+    (path,) = file.items
+    return read_patterns(path).finite_heads()
+
+
+def _narrowed(heads: Sequence[Head], file: PatternFile) -> None:
+    (path,) = file.items
+    save_patterns(read_patterns(path, heads), path)
 
 
 def over_heads(work: Work, step: Step, title: str, files: Files) -> None:

@@ -106,9 +106,11 @@ def synth(
     \b
     JSON: {"model", "library", "run", "documents", "heads": [{"layer", "head", "program", "terms",
     "iou", "iou_ci95", "iou_no_sink", "jsd", "output_error", "best_trivial", "best_trivial_iou",
-    "proposed", "rejected", "duplicates", "stage", "proposer"}], "total": {"proposed", "rejected",
-    "duplicates"}, "reject_codes": {code: number}}; stage and proposer are "another run" where
-    that one found the program
+    "proposed", "rejected", "duplicates", "stage", "proposer"}], "left_out" (heads whose attention
+    holds NaN), "total": {"proposed", "rejected", "duplicates"}, "reject_codes": {code: number},
+    "spent": {"tokens", "seconds", "evaluations", "dollars"}, "stopped_by": "tokens", "seconds",
+    "evaluations", "dollars" or null}; stage and proposer are "another run" where that one found
+    the program; spent is on proposals, and stopped_by is the limit that left no room for more
     """
     from interpreter.fetch import cache_folder
     from interpreter.texts import load_texts
@@ -118,20 +120,20 @@ def synth(
     from synth.library import Library
     from synth.library_store import check_place
     from synth.pipeline import synthesize
-    from synth.proposers import FREE, Prices, parse_proposer
+    from synth.proposers import FREE, Prices, costs_money
     from synth.results import run_results
     from synth.tables import print_results
 
     # What is soon checked comes first, and the library is made when nothing is left to refuse.
     check_heads(show_prompt or heads)
-    parse_proposer(proposer)
     if show_prompt is not None:
         click.echo(_shown_prompt(model, show_prompt, texts, max_tokens, path, proposer))
         return
+    paid = costs_money(proposer)
     limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
     if dollar_limit is not None and prices is None:
         raise click.UsageError("--dollar-limit needs --prices")
-    if "api:" in proposer and dollar_limit is None and token_limit is None:
+    if paid and dollar_limit is None and token_limit is None:
         raise click.UsageError("an API may cost money: give --dollar-limit or --token-limit")
     if engine == "ray" and limits != Limits():
         raise click.UsageError("limits are kept by one process: leave out --engine ray")

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from synth.budget import Spent
 from synth.heads import head_name
 from synth.results import RunResults
 
@@ -33,12 +34,21 @@ def print_results(results: RunResults) -> None:
         )
     console = Console()
     console.print(table)
+    if results.left_out:
+        console.print(f"left out, for their attention holds NaN: {', '.join(results.left_out)}")
     total = results.total
     codes = ", ".join(f"{code} {number}" for code, number in results.reject_codes.items())
     console.print(
         f"{total['proposed']} proposals: {total['duplicates']} duplicates, "
         f"{total['rejected']} rejected" + (f" ({codes})" if codes else "")
     )
+    spent = results.spent
+    if spent != Spent():
+        stopped = f"; stopped by the limit on {results.stopped_by}" if results.stopped_by else ""
+        console.print(
+            f"spent: {spent.tokens:,} tokens, {spent.seconds:,.1f} seconds, "
+            f"{spent.evaluations:,} evaluations, {spent.dollars:,.4f} dollars{stopped}"
+        )
 
 
 def print_scores(result: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ those of the round before.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from torch import Tensor
@@ -29,7 +30,7 @@ from synth.slopes import matrices
 
 SHARES = (0.1, 0.25, 0.5, 1.0)
 STEP_SHARES = (0.1, 0.25, 0.5, 1.0, 0.5, 1.0)
-"""Large shares come more often: most heads are in them alone."""
+"""Of as many steps; large shares come more often: most heads are in them alone."""
 
 TEXTS_AT_ONCE = 2
 STEPS = 40
@@ -50,6 +51,17 @@ def learning_rate(number: int, step: int) -> float:
     """Of a step of round `number`, both from 0: it rises in a line, then falls as a cosine."""
     warm = min(1.0, (step + 1) / WARM_UP)
     return LEARNING_RATE * FALL**number * warm * (1 + math.cos(math.pi * step / STEPS)) / 2
+
+
+def shares_of_steps(number: int) -> list[float]:
+    """The share of heads in place at each step of round `number`.
+
+    The order is drawn: batches go by turns, and with an order by turns too some would never meet.
+    """
+    random = Random(number)
+    cycles = -(-STEPS // len(STEP_SHARES))
+    drawn = [random.sample(STEP_SHARES, len(STEP_SHARES)) for _ in range(cycles)]
+    return [share for cycle in drawn for share in cycle][:STEPS]
 
 
 @dataclass(frozen=True)
@@ -104,12 +116,10 @@ class Tuner:
         for tensor in tensors:
             tensor.requires_grad_(True)
         optimizer = torch.optim.Adam(tensors, lr=LEARNING_RATE)
-        for step in range(STEPS):
+        for step, share in enumerate(shares_of_steps(number)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(number, step)
             at = (number * STEPS + step) % len(self._batches)
-            # Every batch meets every share: their numbers have no common rhythm.
-            share = STEP_SHARES[(step + at) % len(STEP_SHARES)]
             original = self._original(at)
             patterns = self._patterns(at, constants, self._first(share))
             optimizer.zero_grad()

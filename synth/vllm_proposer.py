@@ -8,13 +8,13 @@ model answers as it must, and by reading every answer.
 import time
 from functools import cache
 
-from grammar.canonical import canonical_text
+from llguidance import LLMatcher, LLTokenizer
+
 from grammar.errors import InputError
 from grammar.grammar_file import PATH
-from grammar.rejection import Rejection
 from synth.chat_api import TIMEOUT, ChatApi
 from synth.prompt import Prompt
-from synth.proposers import MAX_NEW_TOKENS, TEMPERATURE, TOP_P, Draft
+from synth.proposers import MAX_NEW_TOKENS, TEMPERATURE, TOP_P, Draft, ProposerFailedError
 
 PROBE = "zebra-quilt-71"
 """What no model says unless it is held to a grammar that knows nothing else."""
@@ -23,6 +23,20 @@ PROBE = "zebra-quilt-71"
 @cache
 def _grammar() -> str:
     return PATH.read_text(encoding="utf-8")
+
+
+@cache
+def _start() -> LLMatcher:
+    return LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(_grammar()))
+
+
+def is_held(text: str, *, finished: bool) -> bool:
+    """Whether the grammar lets a model write this: a program, or the beginning of one."""
+    # Where it is cut off within a character, a server puts a mark for that.
+    written = text if finished else text.rstrip("\N{REPLACEMENT CHARACTER}")
+    held, tokens = _start().deep_copy(), list(written.encode())
+    read: int = held.try_consume_tokens(tokens)
+    return read == len(tokens) and (not finished or held.is_accepting())
 
 
 class VllmServerProposer:
@@ -38,12 +52,15 @@ class VllmServerProposer:
         if not served:
             raise InputError(f"the server at {url} has no model: start it with one")
         self._model = served[0]
-        answers = self._api.complete(
-            self._model,
-            [("user", "Say hello.")],
-            max_tokens=20,
-            structured_outputs={"grammar": f'start: "{PROBE}"'},
-        )
+        try:
+            answers = self._api.complete(
+                self._model,
+                [("user", "Say hello.")],
+                max_tokens=20,
+                structured_outputs={"grammar": f'start: "{PROBE}"'},
+            )
+        except ProposerFailedError as error:
+            raise InputError(f"the server at {url} does not answer: {error}") from error
         if answers.texts[:1] != (PROBE,):
             raise InputError(
                 f"the server at {url} ignores grammars: use vLLM 0.12 or later, or name it as "
@@ -70,7 +87,7 @@ class VllmServerProposer:
         )
         seconds = (time.monotonic() - started) / count
         for text, finished in zip(answers.texts, answers.finished, strict=True):
-            if finished and isinstance(canonical_text(text), Rejection):
+            if not is_held(text, finished=finished):
                 raise InputError(
                     f"the server at {self._url} does not keep to the grammar: {text!r:.80}"
                 )

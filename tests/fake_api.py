@@ -117,6 +117,14 @@ def drip(handler: Handler, _: dict[str, Any]) -> None:
         handler.wfile.flush()
 
 
+def drip_headers(handler: Handler, _: dict[str, Any]) -> None:
+    """Sends a header now and then, for ever."""
+    handler.send_response(200)
+    while not handler.server.leaving.wait(0.05):
+        handler.send_header("X-Dripping", "on")
+        handler.flush_headers()
+
+
 def die(handler: Handler, _: dict[str, Any]) -> None:
     """Hangs up half-way."""
     handler.begin(200, 1_000)

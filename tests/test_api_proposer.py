@@ -1,5 +1,6 @@
 """Models behind HTTP: what they say is read, what they break or cost is counted."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -13,10 +14,21 @@ from synth.chat_api import KEY, MAX_RESPONSE_BYTES
 from synth.job import Settings
 from synth.library import Library, StoredProposal
 from synth.prompt import Prompt
-from synth.proposers import Prices, Proposer, ProposerFailedError
+from synth.proposers import Draft, Prices, Proposer, ProposerFailedError
 from synth.results import RunResults, run_results
-from synth.vllm_proposer import PROBE, VllmServerProposer
-from tests.fake_api import FakeApi, Reply, answer, completion, die, drip, fake_api, hang, send
+from synth.vllm_proposer import PROBE, VllmServerProposer, is_held
+from tests.fake_api import (
+    FakeApi,
+    Reply,
+    answer,
+    completion,
+    die,
+    drip,
+    drip_headers,
+    fake_api,
+    hang,
+    send,
+)
 from tests.runs import tiny_run
 
 PROMPT = Prompt((("system", "Explain."), ("user", "weight: first 90%")))
@@ -72,24 +84,34 @@ def test_errors_are_told_once() -> None:
     assert len(api.requests) == 2
 
 
-def test_a_correction_that_fails_leaves_the_first_answers() -> None:
-    with fake_api(answer("self", "nonsense"), send(b"", 500)) as api:
-        *first, lost = proposer(api).propose(PROMPT, 2, 0)
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_correction_that_fails_leaves_the_first_answers(status: int) -> None:
+    with fake_api(answer("self", "nonsense"), send(b"", status)) as api:
+        asked = proposer(api)
+        *first, lost = asked.propose(PROMPT, 2, 0)
     assert [draft.text for draft in first] == ["self", "nonsense"]
-    assert "status 500" in lost.failure
+    assert f"status {status}" in lost.failure
+    # What it may have cost counts as spent, and was in the estimate.
+    assert 200 * PRICES.written / 1e6 < lost.dollars < asked.most_dollars(PROMPT, 2)
 
 
 BROKEN: dict[str, tuple[Reply, str]] = {
     "hangs": (hang, "took over 0.3 s"),
     "drips": (drip, "took over 0.3 s"),
+    "drips its headers": (drip_headers, "took over 0.3 s"),
     "dies": (die, "127.0.0.1"),
     "is broken": (send({"error": "oops"}, 500), "status 500"),
-    "sends no JSON": (send(b"<html>"), "no JSON"),
+    "finds the prompt too long": (send({"error": "context_length_exceeded"}, 400), "status 400"),
+    "finds the body too large": (send(b"", 413), "status 413"),
+    "cannot process it": (send({"detail": "too long"}, 422), "status 422"),
+    "sends no JSON": (send(b"<html>"), "no chat completion: JSONDecodeError"),
+    "sends JSON too deep": (send(b"[" * 100_000), "no chat completion: RecursionError"),
     "sends no answers": (send(completion()), "no answers"),
     "sends another shape": (send({"choices": [{"text": "self"}]}), "no chat completion"),
     "sends a list": (send([]), "no chat completion"),
     "sends no text": (send(completion(None)), "no chat completion"),  # type: ignore[arg-type]
     "miscounts": (send(completion("self", written=-1)), "no chat completion"),
+    "counts without bounds": (send(completion("self", read=10**400)), "no chat completion"),
     "sends too much": (send(b" " * (MAX_RESPONSE_BYTES + 1)), "too much"),
     "is busy": (send(b"", 429, Retry_After="3"), "busy"),
 }
@@ -105,8 +127,16 @@ def test_a_server_that(how: str) -> None:
         proposer(api, timeout).propose(PROMPT, 2, 0)
     assert time.monotonic() - started < 20
     assert "\n" not in str(caught.value)
-    # What a lost request may have cost counts as spent.
-    assert caught.value.dollars == proposer(api).most_dollars(PROMPT, 2) > 0
+
+
+async def asked_from_a_loop(asked: ApiProposer) -> list[Draft]:
+    return asked.propose(PROMPT, 1, 0)
+
+
+def test_where_a_loop_is_running() -> None:
+    with fake_api(answer("self")) as api:
+        (draft,) = asyncio.run(asked_from_a_loop(proposer(api)))
+    assert draft.text == "self"
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -118,13 +148,50 @@ def test_a_server_that_is_not_there() -> None:
         VllmServerProposer(url)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+@pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_refusal_ends_the_run_and_keeps_the_key(status: int) -> None:
     reply = send({"error": f"bad key {SECRET}\n\x1b[2J"}, status)
     with fake_api(reply) as api, pytest.raises(InputError, match=f"status {status}") as caught:
         proposer(api).propose(PROMPT, 2, 0)
     assert SECRET not in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+ECHOES: dict[str, Reply] = {
+    "status": send(f"no quota for {SECRET}".encode(), 500),
+    "status, cut": send(("x" * 240 + SECRET).encode(), 500),
+    "shape": send({"sent": SECRET}),
+    "no JSON": send(SECRET.encode()),
+}
+
+
+@pytest.mark.parametrize("how", ECHOES)
+def test_no_message_tells_the_key(how: str) -> None:
+    with fake_api(ECHOES[how]) as api, pytest.raises(ProposerFailedError) as caught:
+        proposer(api).propose(PROMPT, 2, 0)
+    assert SECRET[:8] not in str(caught.value)
+
+
+def test_what_is_around_a_key_is_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, f" {SECRET}\r\n")
+    with fake_api(answer("self")) as api:
+        proposer(api).propose(PROMPT, 1, 0)
+    assert api.keys == [f"Bearer {SECRET}"]
+
+
+@pytest.mark.parametrize("key", ["sk-très-secret", "sk-\rsecret", "sk-secret\udcff"])
+def test_what_is_no_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv(KEY, key)
+    with pytest.raises(InputError, match=KEY) as caught:
+        ApiProposer("model", "http://127.0.0.1:9/v1", PRICES)
+    assert "sk-" not in str(caught.value)
+
+
+def test_texts_that_no_library_holds() -> None:
+    with fake_api(answer("self", "half \ud800", "back(1)\0")) as api:
+        *_, half, zero, last = proposer(api).propose(PROMPT, 3, 0)
+    assert [half.text, zero.text, last.text] == ["half ?", "back(1)?", "self"]
+    assert "half ?" in api.requests[1]["messages"][-2]["content"]
 
 
 def test_a_busy_server_is_asked_again() -> None:
@@ -140,12 +207,12 @@ def test_what_is_no_url() -> None:
 # vLLM
 
 
-def held(*texts: str) -> Reply:
+def held(*texts: str, **options: str) -> Reply:
     """A server that keeps to the grammar, as far as its answers do."""
 
     def reply(handler, body) -> None:
         probe = PROBE in body["structured_outputs"]["grammar"]
-        answer(*((PROBE,) if probe else texts))(handler, body)
+        answer(*((PROBE,) if probe else texts), **options)(handler, body)
 
     return reply
 
@@ -157,14 +224,34 @@ def test_a_server_held_to_the_grammar() -> None:
     assert "start:" in api.requests[1]["structured_outputs"]["grammar"]
 
 
+def test_a_server_that_knows_no_grammars_is_refused() -> None:
+    unknown = send({"error": "structured_outputs: extra fields not permitted"}, 400)
+    with fake_api(unknown) as api, pytest.raises(InputError, match="not permitted"):
+        VllmServerProposer(api.url)
+
+
 def test_a_server_that_ignores_grammars_is_refused() -> None:
     chatty = answer("Hello! How can I help you?")
     with fake_api(chatty) as api, pytest.raises(InputError, match="ignores grammars"):
         VllmServerProposer(api.url)
-    with fake_api(held("a poem")) as api:
-        server = VllmServerProposer(api.url)
-        with pytest.raises(InputError, match="does not keep to the grammar"):
-            server.propose(PROMPT, 2, 0)
+    for options in ({}, {"finish": "length"}):
+        with fake_api(held("a poem", **options)) as api:
+            server = VllmServerProposer(api.url)
+            with pytest.raises(InputError, match="does not keep to the grammar: 'a poem'"):
+                server.propose(PROMPT, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "finished", "cut_off"),
+    [
+        *(("self", True, True), ("6 first + 3 ne", False, True), ("", False, True)),
+        *(('3 word("caf\ufffd', False, True), ("self is it", False, False)),
+        ("self\ufffd", False, True),
+    ],
+)
+def test_what_the_grammar_lets_a_model_write(text: str, finished: bool, cut_off: bool) -> None:
+    assert is_held(text, finished=True) == finished
+    assert is_held(text, finished=False) == cut_off
 
 
 # In a run
@@ -218,10 +305,12 @@ def test_money_is_never_overspent(path: Path) -> None:
     with fake_api(answer(*GOOD, read=2000, written=100)) as api:
         asked = proposer(api)
         # Each batch costs 0.01 dollars, and may cost more before it is known.
-        _, written = run(path, asked, Limits(dollars=0.07))
+        results, written = run(path, asked, Limits(dollars=0.07))
     spent = sum(p.dollars for p in written)
     assert 0.01 <= spent <= 0.07
     assert len(api.requests) == len(written) / 8 < 6
+    assert results.spent.dollars == pytest.approx(spent)
+    assert results.stopped_by == "dollars"
 
 
 def test_a_bill_beyond_all_bounds_ends_it(path: Path) -> None:
@@ -237,7 +326,8 @@ def test_a_bill_beyond_all_bounds_ends_it(path: Path) -> None:
 )
 def test_other_limits(path: Path, limits: Limits) -> None:
     with fake_api(answer(*GOOD)) as api:
-        _, written = run(path, proposer(api), limits)
+        results, written = run(path, proposer(api), limits)
+        assert getattr(limits, results.stopped_by or "") is not None
         assert len(api.requests) == (1 if limits.seconds else 2)
         # The same again spends no more.
         assert run(path, proposer(api), limits)[1] == written

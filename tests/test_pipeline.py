@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from interpreter.texts import Texts, load_texts
+from synth.budget import Spent
 from synth.job import Settings
 from synth.library import Library
 from synth.prompt import Prompt
@@ -70,6 +71,8 @@ def test_end_to_end_and_again(tmp_path: Path) -> None:
         # One of the eight answers, twice, for every head.
         assert head.rejected == 2
     assert results.reject_codes == {"unknown_name": 6}
+    assert results.spent == Spent(tokens=480, evaluations=42)
+    assert results.stopped_by is None
     assert proposer.calls == 3 * 2
     # Three heads, each with and without what is wrong with its best program so far.
     assert len({prompt.sha256 for prompt in proposer.prompts}) == 6

@@ -15,7 +15,7 @@ from synth.learned import LearnedProposer
 from synth.mutation import MutationProposer
 from synth.probabilistic_grammar import Sampler, choices, learned, prior
 from synth.prompt import EXAMPLES, Attempt, Prompt
-from synth.proposers import KINDS, Draft, Proposer, make_proposer, parse_proposer
+from synth.proposers import KINDS, Draft, Proposer, make_proposer, most_dollars, parse_proposer
 from synth.sampling import SamplingProposer
 from tests.random_programs import random_program
 
@@ -116,6 +116,18 @@ def test_the_learned_grammar_follows_its_teacher() -> None:
     plain = SamplingProposer().propose(about(), 200, 1)
     count = sum("recent(quote" in text for text in texts(drawn))
     assert count > 5 * sum("recent(quote" in text for text in texts(plain)) + 20
+
+
+def test_a_learned_grammar_costs_what_its_teacher_does() -> None:
+    class Paid(Teacher):
+        def most_dollars(self, prompt: Prompt, count: int) -> float:
+            return count / 10
+
+    student = LearnedProposer(Paid())
+    assert most_dollars(student, about("first"), 5) == 0.5
+    assert most_dollars(LearnedProposer(student), about("first"), 5) == 0.5
+    assert most_dollars(student, ANSWERS, 5) == 0
+    assert most_dollars(STUDENT, about("first"), 5) == 0
 
 
 def test_mutation_names_its_parents_and_keeps_most_of_them() -> None:

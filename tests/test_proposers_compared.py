@@ -97,6 +97,25 @@ def test_a_run_goes_on_from_what_was_kept(writer: Writer, tmp_path: Path) -> Non
     assert writer.asked == asked
 
 
+@pytest.mark.parametrize("spec", ["api:m@http://h/v1", "learned:api:m@http://h/v1"])
+def test_no_money_is_spent_without_a_limit(spec: str) -> None:
+    result = CliRunner().invoke(proposers_compared.main, ["--proposer", spec])
+    assert result.exit_code == 2
+    assert f"{spec} may cost money" in result.stderr
+
+
+def test_what_is_built_on_a_paid_model_has_its_estimate() -> None:
+    class Paid(Writer):
+        def most_dollars(self, prompt: Prompt, count: int) -> float:
+            return count + len(prompt.messages) / 100
+
+    turns = [("user", "?"), ("assistant", "self"), ("user", "That scores 0.1.")]
+    prompt = Prompt(tuple(turns), told=2)
+    assert arms.Combined(Paid()).most_dollars(prompt, 7) == 4.03
+    assert arms.Untold(Paid()).most_dollars(prompt, 7) == 7.01
+    assert arms.Combined(Writer()).most_dollars(prompt, 7) == 0
+
+
 def test_answers_count_up_to_the_last_program_that_is_wanted() -> None:
     texts = (None, "first", "self + first", "back(2)", "back(2)", "any", "back(3)", "back(4)")
     answers = [

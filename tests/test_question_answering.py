@@ -135,3 +135,30 @@ def test_nothing_to_ask(place: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").write_text("")
     with pytest.raises(InputError, match="no question in it"):
         answers(place, tmp_path, "--items", str(tmp_path / "none.jsonl"))
+
+
+def test_tasks_of_the_hub(
+    place: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a single kind of accuracy, as COPA; what cannot be had ends in a message."""
+    from experiments import harness
+
+    with pytest.raises(InputError, match="lm-evaluation-harness has no task none"):
+        harness.hub_tasks(["copa", "none"])
+
+    def unreachable(*_: object) -> None:
+        raise ConnectionError("no route\nat all")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.TaskManager, "load", unreachable)
+        with pytest.raises(InputError, match=r"questions of copa, piqa cannot .*: no route; give"):
+            harness.hub_tasks(["copa", "piqa"])
+    with monkeypatch.context() as patched:
+        patched.setattr(harness, "METRICS", ("acc",))
+        task, _ = harness.local_task(items(tmp_path / "copa.jsonl"))
+    monkeypatch.setattr(harness.TaskManager, "load", lambda *_: {"tasks": {"copa": task}})
+    (found,) = answers(place, tmp_path, "--tasks", "copa")["tasks"]
+    assert found["questions"] == len(QUESTIONS)
+    assert all("acc" in point and "acc_norm" not in point for point in found["curve"])
+    shown = accuracies([{"model": {"name": "m"}, "results": {"tasks": [found]}}])
+    assert "| copa (5) | 0% |" in shown

@@ -40,7 +40,7 @@ def ranked(
         model="small",
         model_revision="r1",
         texts_sha256="t1",
-        settings={"heads": [[*head] for head in HEADS]},
+        settings={"heads": [[*head] for head in HEADS], "budget": 0, "limits": {}},
     )
     for head in HEADS:
         library.record_batch(run, *head, "trivial", 0, [*map(written, TRIVIAL)])

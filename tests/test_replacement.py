@@ -3,18 +3,21 @@
 import copy
 import dataclasses
 import json
+import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from interpreter.attention import handled
-from interpreter.capture import Head
+from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.models import LoadedModel, load_model
@@ -22,10 +25,10 @@ from interpreter.reference import Reference
 from interpreter.replacement import replaced
 from interpreter.saved_replacement import load_replaced, save_replaced
 from interpreter.substitution import substituted
-from interpreter.texts import load_texts
+from interpreter.texts import Texts, load_texts
 from interpreter.tokens import read_tokens
 from tests.replacing import model_folder
-from tests.tiny_models import FAMILIES, HEADS, LAYERS, tiny
+from tests.tiny_models import FAMILIES, HEADS, LAYERS, SIZES, tiny
 
 pytestmark = pytest.mark.usefixtures("tagger")
 
@@ -224,7 +227,8 @@ def test_sliding_window_gives_what_is_hidden_to_what_is_seen() -> None:
             torch.testing.assert_close(found, expected)
 
 
-def test_half_precision_and_fused_attention() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_and_fused_attention(dtype: torch.dtype) -> None:
     loaded = tiny("llama")
     ids, mask = batch_of(loaded, STORIES[:2], 30)
     with replaced(loaded, PROGRAMS):
@@ -233,11 +237,27 @@ def test_half_precision_and_fused_attention() -> None:
     with replaced(loaded, PROGRAMS):
         torch.testing.assert_close(run(loaded, ids, mask), expected, rtol=1e-5, atol=1e-5)
     assert loaded.model.config._attn_implementation == "sdpa"
-    loaded.model.bfloat16()
+    loaded.model.to(dtype).set_attn_implementation("eager")
+    own, before = seen_weights(loaded, ids, mask), run(loaded, ids, mask)
+    with substituted(loaded.model, own):
+        torch.testing.assert_close(run(loaded, ids, mask), before, rtol=0, atol=0)
     with replaced(loaded, PROGRAMS):
         half = run(loaded, ids, mask)
-    assert half.dtype == torch.bfloat16
+    assert half.dtype == dtype
     assert (half.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_two_models_at_a_time_keep_apart() -> None:
+    """One replaced within the context of another: each has its own programs."""
+    llama, gpt2 = tiny("llama"), tiny("gpt2")
+    ids, mask = batch_of(llama, STORIES[:2], 20)
+    with replaced(llama, PROGRAMS):
+        expected = run(llama, ids, mask)
+    own = seen_weights(gpt2, ids, mask)
+    before = run(gpt2, ids, mask)
+    with replaced(llama, PROGRAMS), substituted(gpt2.model, own):
+        assert (run(gpt2, ids, mask) - before).abs().max() < 1e-4
+        torch.testing.assert_close(run(llama, ids, mask), expected, rtol=0, atol=0)
 
 
 def test_a_model_loaded_with_fused_attention(tmp_path: Path) -> None:
@@ -259,6 +279,43 @@ def test_a_model_whose_attention_is_fixed_is_refused(monkeypatch) -> None:
         replaced(loaded, PROGRAMS),
     ):
         pass
+
+
+@pytest.mark.parametrize("cap", [None, 20.0])
+def test_attention_that_is_changed_otherwise_is_refused(cap: float | None) -> None:
+    config = Gemma2Config(
+        **SIZES, num_key_value_heads=2, head_dim=8, attn_logit_softcapping=cap, sliding_window=16
+    )
+    model = Gemma2ForCausalLM(config).eval().requires_grad_(False)
+    loaded = dataclasses.replace(tiny("gemma3"), model=model)
+    ids, mask = batch_of(loaded, STORIES[:1], 12)
+    refused = pytest.raises(InputError, match="Gemma2Attention changes its attention by softcap")
+    with replaced(loaded, PROGRAMS), refused if cap else nullcontext():
+        run(loaded, ids, mask)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_beginning_of_sequence_stays_what_it_is(family: str, side: str) -> None:
+    """Each text with its own first token gives the same alone and in a batch, and generates it."""
+    loaded = tiny(family)
+    tokenizer = copy.deepcopy(loaded.tokenizer)
+    tokenizer.add_special_tokens({"bos_token": tokenizer.decode([9])})
+    loaded = dataclasses.replace(loaded, tokenizer=tokenizer)
+    ids, mask = batch_of(loaded, STORIES[:3], 20, side)
+    ids[torch.arange(3), mask.argmax(-1)] = tokenizer.bos_token_id
+    programs = PROGRAMS | {(1, 1): "60 special + 40 first(not special)"}
+    with torch.no_grad(), replaced(loaded, programs):
+        together = run(loaded, ids, mask)
+        alone = [
+            run(loaded, row[real][None], torch.ones(1, int(real.sum()), dtype=torch.long))
+            for row, real in zip(ids, mask.bool(), strict=True)
+        ]
+        torch.testing.assert_close(together, torch.cat(alone), rtol=1e-4, atol=1e-4)
+        if side == "left":
+            how = {"attention_mask": mask, "max_new_tokens": 6, "do_sample": False}
+            cached = loaded.model.generate(ids, **how)
+            assert torch.equal(cached, loaded.model.generate(ids, use_cache=False, **how))
 
 
 def test_special_tokens_are_no_words() -> None:
@@ -306,8 +363,16 @@ def test_what_can_not_be_replaced_is_refused() -> None:
             loaded.model.model(input_ids=ids)
         with pytest.raises(InputError, match="already being read or replaced"):
             seen_weights(loaded, ids, mask)
-        with pytest.raises(InputError, match="programs read at most 2,048"):
-            loaded.model(input_ids=torch.ones(1, 2049, dtype=torch.long))
+        with pytest.raises(InputError, match="129 tokens: tiny-llama takes at most 128"):
+            loaded.model(input_ids=torch.ones(1, 129, dtype=torch.long))
+        with pytest.raises(InputError, match="a static cache makes room"):
+            loaded.model.generate(ids, max_new_tokens=2, cache_implementation="static")
+    roomy = dataclasses.replace(loaded, max_tokens=4096)
+    with (
+        replaced(roomy, PROGRAMS),
+        pytest.raises(InputError, match="programs read at most 2,048"),
+    ):
+        roomy.model(input_ids=torch.ones(1, 2049, dtype=torch.long))
     cache = loaded.model(input_ids=ids).past_key_values
     with replaced(loaded, PROGRAMS), pytest.raises(InputError, match="read before these heads"):
         loaded.model(input_ids=ids, past_key_values=cache)
@@ -329,8 +394,16 @@ def test_a_layer_that_passes_its_attention_by_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(blind, "forward", lambda hidden_states, **_: (hidden_states, None))
     with replaced(loaded, {(0, 0): "self"}):
         run(loaded, ids, mask)
-    with replaced(loaded, PROGRAMS), pytest.raises(InputError, match="layer 1 of tiny-llama"):
+    refused = pytest.raises(InputError, match="layer 1 of this LlamaForCausalLM")
+    with replaced(loaded, PROGRAMS), refused:
         run(loaded, ids, mask)
+    zeros = torch.zeros(1, 12, 12)
+    with refused, substituted(loaded.model, {(1, 3): zeros}):
+        run(loaded, ids, mask)
+    with substituted(loaded.model, {(0, 3): zeros}):
+        run(loaded, ids, mask)
+    with refused:
+        capture(loaded, Texts("few", STORIES[:2]), [(0, 0), (1, 0)], 12)
 
 
 def test_a_costly_program_is_refused(monkeypatch) -> None:
@@ -356,6 +429,10 @@ def test_saved_and_loaded_again(tmp_path: Path) -> None:
     assert facts == "prefix"
     with replaced(again, programs, facts):
         torch.testing.assert_close(run(again, ids, mask), expected)
+    how = {"attention_mask": mask, "max_new_tokens": 6, "do_sample": False}
+    with torch.no_grad(), replaced(again, programs, facts), replaced(loaded, PROGRAMS):
+        written = (model.generate(ids, **how) for model in (again.model, loaded.model))
+        assert torch.equal(*written)
     with pytest.raises(InputError, match="is not empty"):
         save_replaced(tmp_path / "replaced", loaded, PROGRAMS, "prefix")
 
@@ -411,8 +488,20 @@ def test_the_controls_on_a_real_model(name: str) -> None:
         assert (run(loaded, ids, mask) - before).abs().mean() > much
     with replaced(loaded, dict.fromkeys(heads, "first")):
         assert (run(loaded, ids, mask) - before).abs().mean() > much
+    shuffled = random.Random(0).sample(heads, len(heads))
+    others = {head: own[other] for head, other in zip(heads, shuffled, strict=True)}
+    with substituted(loaded.model, others):
+        assert (run(loaded, ids, mask) - before).abs().mean() > much
+    programs = {head: [*PROGRAMS.values()][head[1] % 4] for head in heads[::2]}
+    with replaced(loaded, programs):
+        together = run(loaded, ids, mask)
         left = run(loaded, *batch_of(loaded, STORIES[:3], 48, "left"))
-        torch.testing.assert_close(left, run(loaded, ids, mask), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(left, together, rtol=1e-3, atol=1e-3)
+        alone = [
+            run(loaded, row[real][None], torch.ones(1, int(real.sum()), dtype=torch.long))
+            for row, real in zip(ids, mask.bool(), strict=True)
+        ]
+        torch.testing.assert_close(torch.cat(alone), together, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow

@@ -18,7 +18,15 @@ from interpreter.texts import Texts, load_texts
 from interpreter.tokens import encode, tag
 from synth import output_growing
 from synth.output_growing import OutputGrower, Richness, _greedy
-from synth.tuning import LEARNING_RATE, SHARES, STEPS, Tuner, learning_rate
+from synth.tuning import (
+    LEARNING_RATE,
+    SHARES,
+    STEP_SHARES,
+    STEPS,
+    Tuner,
+    learning_rate,
+    shares_of_steps,
+)
 from synth.vocabulary import said
 from tests.replacing import PROGRAMS
 from tests.tiny_models import tiny
@@ -106,6 +114,22 @@ def test_steps_begin_small_and_are_smaller_in_every_round() -> None:
     peaks = [max(rates) for rates in rounds]
     assert peaks == sorted(peaks, reverse=True)
     assert peaks[0] <= LEARNING_RATE < 1.1 * peaks[0]
+
+
+@pytest.mark.parametrize("batches", range(1, 31))
+def test_every_batch_meets_every_share(batches: int) -> None:
+    """As often in every round as the shares are listed, and in any number of batches."""
+    met: dict[int, list[float]] = {batch: [] for batch in range(batches)}
+    for number in range(12):
+        shares = shares_of_steps(number)
+        assert len(shares) == STEPS
+        for share in SHARES:
+            wanted = STEPS * STEP_SHARES.count(share) / len(STEP_SHARES)
+            assert abs(shares.count(share) - wanted) < 2
+        for step, share in enumerate(shares):
+            met[(number * STEPS + step) % batches].append(share)
+    assert all(max(found) == 1 and min(found) <= 0.25 for found in met.values())
+    assert batches > 10 or all(set(found) == set(SHARES) for found in met.values())
 
 
 def test_a_late_round_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
