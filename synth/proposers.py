@@ -1,7 +1,7 @@
 """Who writes candidate programs: what all proposers have in common, and their names."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -71,6 +71,20 @@ class Paid(Protocol):
 
     def most_dollars(self, prompt: Prompt, count: int) -> float:
         """What `count` drafts can cost at most, if the other side counts tokens as we do."""
+        ...
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A proposer that answers several prompts sooner than one after the other."""
+
+    def propose_many(
+        self, prompts: Sequence[Prompt], count: int
+    ) -> "list[list[Draft] | Exception]":
+        """For each prompt what `propose` would return or raise, following no seed.
+
+        Raises InputError as `propose` does; any other error costs all of these batches.
+        """
         ...
 
 
