@@ -43,7 +43,7 @@ class ApiProposer:
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """At most `count` answers, and at most one more for each that was no program."""
-        messages = [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
+        messages = asked(prompt)
         started = time.monotonic()
         answers = self._asked(messages, count, seed)
         texts = [program_in(text) for text in answers.texts]
@@ -95,6 +95,11 @@ class ApiProposer:
             Draft(text, ended, tokens, seconds, dollars)
             for text, ended in zip(texts, finished, strict=True)
         ]
+
+
+def asked(prompt: Prompt) -> list[tuple[str, str]]:
+    """The messages of a prompt to a model that is not held to the grammar."""
+    return [*prompt.messages[:-1], ("user", prompt.messages[-1][1] + SUFFIX)]
 
 
 def _most_tokens(messages: Iterable[tuple[str, str]]) -> int:

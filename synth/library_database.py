@@ -20,6 +20,10 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 NEWER = "was written by a newer HeadScript: upgrade with `pip install -U headscript`"
 
 
+class NoLibraryError(InputError):
+    """Nothing is there, and nothing was to be created."""
+
+
 @dataclass(frozen=True)
 class Database:
     """An engine, the name that messages give it, and its failures in plain words.

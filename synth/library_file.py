@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from grammar.errors import InputError
-from synth.library_database import Database, migrate
+from synth.library_database import Database, NoLibraryError, migrate
 from synth.schema import metadata
 
 APPLICATION_ID = 0x48445343
@@ -68,13 +68,13 @@ def check_file(path: Path) -> None:
 def open_file(path: Path, create: bool) -> Database:
     """The library in the file at `path`, migrated to the newest schema.
 
-    Raises InputError if there is no library at `path` and none is to be created.
+    Raises NoLibraryError if there is none at `path` and none is to be created.
     """
     # Unlike Path's methods, these raise nothing for a folder that may not be searched.
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder: name a library file with --library")
     if not os.path.exists(path) and not create:
-        raise InputError(f"{path} does not exist: make a library with `headscript synth`")
+        raise NoLibraryError(f"{path} does not exist: make a library with `headscript synth`")
     database = Database(str(path), _engine(str(path.absolute())), partial(failures, path))
     with failures(path):
         _recognise(path, create)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 
 from grammar.errors import InputError
-from synth.library_database import Database, migrate
+from synth.library_database import Database, NoLibraryError, migrate
 
 LOCK = 0x48445343
 """The advisory lock that writers take ("HDSC"): one writes at a time, as in a file."""
@@ -50,7 +50,8 @@ def failures(name: str) -> Iterator[None]:
 def open_server(text: str, create: bool) -> Database:
     """The library in the database at this URL, migrated to the newest schema.
 
-    Raises InputError if it cannot be reached, or holds no library and none is to be created.
+    Raises InputError if it cannot be reached, and NoLibraryError if it holds none and none is to
+    be created.
     """
     try:
         url = make_url(text)
@@ -74,7 +75,7 @@ def open_server(text: str, create: bool) -> Database:
     database = Database(name, engine, partial(failures, name))
     with failures(name):
         if not create and not inspect(engine).has_table("alembic_version"):
-            raise InputError(f"{name} holds no library: make one with `headscript synth`")
+            raise NoLibraryError(f"{name} holds no library: make one with `headscript synth`")
         migrate(database)
     return database
 

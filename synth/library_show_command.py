@@ -3,17 +3,21 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from grammar.canonical import content_hash
 from grammar.errors import InputError
 from grammar.rejection import printable
 from interpreter.heat_map import print_heat_map
 from interpreter.statistics import bootstrap_ci95
-from synth.heads import head_name
+from synth.candidates import pareto_front
+from synth.heads import head_name, parse_head
 from synth.library import Library
 from synth.library_options import (
     cells,
@@ -39,6 +43,9 @@ from synth.library_view import ShownProgram, shown_programs
 def show_command(name: str, path: str, model: str | None, pattern: bool, as_json: bool) -> None:
     """Show the program of a head, or the program with a hash: meaning, rules, scores, origin.
 
+    Of a head also what size buys: of all programs that were tried on it, those that no other one
+    of at most their size reaches on the select documents.
+
     \b
     JSON: {"programs": [{"program_hash", "program", "sentence" (the program in English),
     "rules", "terms", "first_seen",
@@ -49,10 +56,13 @@ def show_command(name: str, path: str, model: str | None, pattern: bool, as_json
     "origins": [{"run_id", "layer", "head", "stage", "batch", "proposer", "seed",
     "prompt_sha256", "parents", "tokens", "seconds", "dollars", "raw"}],
     "repeats", "chosen_by": [{"name", "model", "model_revision", "layer", "head",
-    "choice", "select_iou", "run_id"}]}]}
+    "choice", "select_iou", "run_id"}]}],
+    "front": [{"model_revision", "program_hash", "program", "terms", "iou" (on the select
+    documents), "chosen" (by iou)}], from the smallest on, empty for a hash}
     """
     with Library.open(path) as opened:
         programs = shown_programs(opened, name, model)
+        front = _front(opened, name, model)
         examples = _examples(opened, programs) if pattern else []
     if pattern and not examples:
         raise InputError(
@@ -60,13 +70,44 @@ def show_command(name: str, path: str, model: str | None, pattern: bool, as_json
             "`headscript report --texts` runs the model and shows some"
         )
     if as_json:
-        click.echo(json.dumps({"programs": [asdict(p) for p in programs]}, indent=2))
+        told = {"programs": [asdict(p) for p in programs], "front": front}
+        click.echo(json.dumps(told, indent=2))
         return
     console = terminal()
     for program in programs:
         _print_program(console, program)
+    for revision, of_revision in groupby(front, key=itemgetter("model_revision")):
+        _print_front(console, f"{name}, revision {revision[:12]}", of_revision)
     for example in examples:
         _print_pattern(console, example)
+
+
+def _front(library: Library, name: str, model: str | None) -> list[dict[str, Any]]:
+    """The Pareto front of size and IoU of each revision of a head, none for a hash."""
+    place = parse_head(name)
+    return [
+        {
+            "model_revision": choice.model_revision,
+            "program_hash": content_hash(one.program),
+            "program": one.program,
+            "terms": one.terms,
+            "iou": one.iou,
+            "chosen": one.program == choice.text,
+        }
+        for choice in (library.choices(model, "iou", *place) if place else ())
+        for one in pareto_front(library, choice)
+    ]
+
+
+def _print_front(console: Console, place: str, front: Iterable[dict[str, Any]]) -> None:
+    console.print(
+        printable(f"What size buys for {place}, IoU on select documents:"), soft_wrap=True
+    )
+    table = table_of("terms", "IoU", "", "program", right=("terms", "IoU"), wide="program")
+    for one in front:
+        chosen = "chosen" if one["chosen"] else ""
+        table.add_row(*cells(one["terms"], decimal(one["iou"]), chosen, one["program"]))
+    console.print(table)
 
 
 def _examples(library: Library, programs: Iterable[ShownProgram]) -> list[StoredExample]:

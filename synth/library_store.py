@@ -8,7 +8,7 @@ from typing import Any, Self
 from sqlalchemy import ColumnElement, Connection, Select, Table, delete, insert, select
 
 from grammar.errors import InputError
-from synth.library_database import AnyRow, Database
+from synth.library_database import AnyRow, Database, NoLibraryError
 from synth.library_file import check_file, open_file, open_memory
 from synth.library_jsonl import open_export
 from synth.library_rows import Row
@@ -64,6 +64,14 @@ class Store:
         `place` and the errors are those of `open_database`.
         """
         return cls(place, create)
+
+    @classmethod
+    def open_or_empty(cls, place: str | Path) -> Self:
+        """The library at `place`, or an empty one in memory where there is none."""
+        try:
+            return cls(place)
+        except NoLibraryError:
+            return cls.in_memory(str(place))
 
     @classmethod
     def in_memory(cls, name: str) -> Self:

@@ -31,9 +31,9 @@ class OutlinesProposer:
         self._tokenizer = self._loaded.tokenizer
         self._branching = Branching(self._loaded)
         tokenizer: Any = self._tokenizer
-        self._model = outlines.from_transformers(self._loaded.model, tokenizer)
+        model = outlines.from_transformers(self._loaded.model, tokenizer)
         grammar = PATH.read_text(encoding="utf-8")
-        self.processor: Any = get_cfg_logits_processor("llguidance", self._model, grammar)
+        self.processor: Any = get_cfg_logits_processor("llguidance", model, grammar)
 
     @property
     def name(self) -> str:
@@ -41,14 +41,7 @@ class OutlinesProposer:
         return f"outlines:{self._loaded.name}@{self._loaded.revision[:12]}"
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        """The prompt's tokens: those of a chat where the model has a template for one."""
-        from outlines.inputs import Chat
-
-        asked: Any = prompt.text()
-        if self._tokenizer.chat_template:
-            asked = Chat([{"role": role, "content": text} for role, text in prompt.messages])
-        text = self._model.type_adapter.format_input(asked)
-        ids: list[int] = self._tokenizer(text)["input_ids"]
+        ids: list[int] = self._tokenizer(prompt.read_with(self._tokenizer))["input_ids"]
         return ids
 
     def _chunks(self, prompt: Prompt) -> list[list[int]]:

@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -15,13 +16,16 @@ from grammar.parser import parse, parse_or_raise
 from grammar.primitives import Kind, primitives
 from grammar.rejection import Rejection
 from grammar.token_facts import Token
-from interpreter.capture import Head, capture
 from interpreter.evaluate import Evaluator
-from interpreter.models import LoadedModel
 from interpreter.scores import iou
-from interpreter.texts import Texts
 from synth.feedback import feedback_text
 from synth.summary import Summarizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+Messages = Sequence[tuple[str, str]]
+"""(role, content) pairs; roles are system, user, assistant."""
 
 EXAMPLES = (
     "7 first + 2 back(1) + 1 self",
@@ -76,7 +80,7 @@ class Prompt:
     """What a proposer is told about a head; a language model sees the messages alone."""
 
     messages: tuple[tuple[str, str], ...]
-    """(role, content) pairs, ending with a user's turn; roles are system, user, assistant."""
+    """`Messages` that end with a user's turn."""
     told: int = 0
     """How many of the last messages are feedback."""
     tried: tuple[Attempt, ...] = ()
@@ -95,10 +99,23 @@ class Prompt:
         return hashlib.sha256(repr(self.messages).encode()).hexdigest()
 
     def text(self) -> str:
-        """The whole prompt as plain text, for models without a chat template and for people."""
+        """The whole prompt as plain text, for models without a chat template."""
         names = {"system": "", "user": "Head:\n", "assistant": "Program: "}
         turns = [f"{names[role]}{content}" for role, content in self.messages]
         return "\n\n".join([*turns, "Program: "])
+
+    def read_with(self, tokenizer: "PreTrainedTokenizerFast") -> str:
+        """The text whose tokens a model reads: a chat where its tokenizer has a template."""
+        if not tokenizer.chat_template:
+            return self.text()
+        turns = [{"role": role, "content": content} for role, content in self.messages]
+        chat: Any = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return str(chat)
+
+
+def as_text(messages: Messages) -> str:
+    """What a server is sent, each message under its role; the server makes a chat of them."""
+    return "\n\n".join(f"{role}:\n{content}" for role, content in messages)
 
 
 def vocabulary(*, causal: bool) -> str:
@@ -180,10 +197,3 @@ def frequent_words(tokens: Sequence[Sequence[Token]]) -> tuple[str, ...]:
     common = (word for word, _ in counts.most_common(2 * WORDS))
     sayable = (word for word in common if not isinstance(parse(f'word("{word}")'), Rejection))
     return tuple(sayable)[:WORDS]
-
-
-def prompt_for(loaded: LoadedModel, texts: Texts, heads: Sequence[Head], max_tokens: int) -> Prompt:
-    """The prompt about the first of `heads`, as `synth` makes it from the train documents."""
-    patterns = capture(loaded, texts.split()["train"], heads, max_tokens)
-    writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
-    return writer.prompt(patterns.head(heads[0]))

@@ -1,7 +1,7 @@
 """Who writes candidate programs: what all proposers have in common, and their names."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from grammar.canonical import canonical, content_hash
 from grammar.errors import InputError
 from grammar.printer import to_text
 from grammar.tree import Node
-from synth.prompt import Prompt
+from synth.prompt import Prompt, as_text
 
 MAX_NEW_TOKENS = 80
 TEMPERATURE = 0.7
@@ -71,6 +71,20 @@ class Paid(Protocol):
 
     def most_dollars(self, prompt: Prompt, count: int) -> float:
         """What `count` drafts can cost at most, if the other side counts tokens as we do."""
+        ...
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A proposer that answers several prompts sooner than one after the other."""
+
+    def propose_many(
+        self, prompts: Sequence[Prompt], count: int
+    ) -> "list[list[Draft] | Exception]":
+        """For each prompt what `propose` would return or raise, following no seed.
+
+        Raises InputError as `propose` does; any other error costs all of these batches.
+        """
         ...
 
 
@@ -152,7 +166,7 @@ def make_proposer(spec: str, prices: Prices = FREE) -> Proposer:
             from synth.learned import LearnedProposer
 
             return LearnedProposer(make_proposer(rest, prices))
-        case "vllm" if rest.startswith(("http://", "https://")):
+        case "vllm" if _is_url(rest):
             from synth.vllm_proposer import VllmServerProposer
 
             return VllmServerProposer(rest)
@@ -168,6 +182,33 @@ def make_proposer(spec: str, prices: Prices = FREE) -> Proposer:
     from synth.outlines_proposer import OutlinesProposer
 
     return OutlinesProposer(rest)
+
+
+def shown_to(spec: str) -> Callable[[Prompt], str]:
+    """How a prompt reaches the language model behind the proposer of that name, as text.
+
+    Nothing is asked.  What a server is sent stands in `as_text`; it alone knows what its model
+    reads.  Raises InputError for a proposer without a language model.
+    """
+    kind, rest = parse_proposer(spec)
+    match kind:
+        case "learned":
+            return shown_to(rest)
+        case "api":
+            from synth.api_proposer import asked
+
+            return lambda prompt: as_text(asked(prompt))
+        case "vllm" if _is_url(rest):
+            return lambda prompt: as_text(prompt.messages)
+        case "outlines" | "vllm":
+            from synth.scoring import known_model
+
+            return lambda prompt: prompt.read_with(known_model(rest).tokenizer)
+    raise InputError(f"{spec} is shown no text: name a proposer with a language model")
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
 
 
 def distinct(

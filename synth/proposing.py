@@ -1,12 +1,13 @@
 """Asks a proposer for programs, head by head and batch by batch, and stores what it says.
 
 The first batch for a head is asked for with a description of the head alone; after that every
-second one tells, besides, what is wrong with the best program so far.  A batch that is lost is
-stored as such and costs no other; a run that was cut off goes on after its last whole batch.
+second one tells, besides, what is wrong with the best program so far.  A proposer that answers
+several prompts at once is asked about all heads, batch by batch.  A batch that is lost is stored as
+such and costs no other; a run that was cut off goes on after its last whole batch.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from grammar import limits as language
@@ -19,11 +20,11 @@ from interpreter.capture import Captured, Head
 from interpreter.cost import program_cost
 from interpreter.evaluate import Evaluator
 from interpreter.progress import progress_bar
-from synth.budget import BATCH, STAGE, batches, spent
+from synth.budget import BATCH, STAGE, Limits, batches, spent
 from synth.heads import head_name
-from synth.library import Library, Proposal, Run
+from synth.library import Choice, Library, Proposal, Run
 from synth.prompt import OTHERS, Attempt, Prompt, PromptWriter
-from synth.proposers import Draft, Proposer, failure, most_dollars
+from synth.proposers import Concurrent, Draft, Proposer, failure, most_dollars
 from synth.summary import TRIVIAL
 
 if TYPE_CHECKING:
@@ -52,9 +53,11 @@ class Rounds:
         self._proposer = proposer
         self._library = library
         self._settings = settings
-        self._writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
-        for text in self._known_elsewhere():
-            self._writer.add_example(text)
+        earlier = [c for c in library.choices() if c.run_id < run.id]
+        self._writer = prompt_writer(patterns, earlier)
+        # A limit is looked at before every batch, so that there one at a time is asked for.
+        unlimited = settings.limits == Limits()
+        self._concurrent = proposer if unlimited and isinstance(proposer, Concurrent) else None
         self._scored: dict[Head, dict[str, Attempt]] = {head: {} for head in settings.heads}
         self._lost = 0
 
@@ -67,16 +70,29 @@ class Rounds:
             task = bar.add_task(
                 shown, total=total, completed=total - sum(map(len, missing.values()))
             )
-            for head in self._settings.heads if any(missing.values()) else ():
-                for batch in missing[head]:
-                    prompt = self._prompt(head, batch)
-                    count = min(BATCH, self._settings.budget - batch * BATCH)
-                    full = self._full(prompt, count)
-                    if full is not None:
-                        bar.console.print(f"No more programs are asked for: {': '.join(full)}")
-                        return
-                    self._record(head, batch, self._asked(prompt, head, batch, count))
+            for batch, heads in self._turns(missing) if any(missing.values()) else ():
+                prompts = [self._prompt(head, batch) for head in heads]
+                count = min(BATCH, self._settings.budget - batch * BATCH)
+                full = self._full(prompts[0], count)
+                if full is not None:
+                    bar.console.print(f"No more programs are asked for: {': '.join(full)}")
+                    return
+                asked = self._asked(prompts, heads, batch, count)
+                for head, proposals in zip(heads, asked, strict=True):
+                    self._record(head, batch, proposals)
                     bar.advance(task)
+
+    def _turns(self, missing: dict[Head, list[int]]) -> Iterator[tuple[int, list[Head]]]:
+        """Batches, each with the heads that it is asked for at once; the next when it is stored."""
+        if self._concurrent is None:
+            for head, of_head in missing.items():
+                yield from ((batch, [head]) for batch in of_head)
+                self._pass_on(head)
+            return
+        for batch in batches(self._settings.budget):
+            if heads := [head for head, of_head in missing.items() if batch in of_head]:
+                yield batch, heads
+            for head in missing:
                 self._pass_on(head)
 
     def _missing(self) -> dict[Head, list[int]]:
@@ -114,21 +130,35 @@ class Rounds:
         most = most_dollars(self._proposer, prompt, count)
         return spent(proposals).over(self._settings.limits, most)
 
-    def _asked(self, prompt: Prompt, head: Head, batch: int, count: int) -> list[Proposal]:
-        seed = _seed(self._settings.seed, *head, batch)
+    def _asked(
+        self, prompts: list[Prompt], heads: list[Head], batch: int, count: int
+    ) -> Iterator[list[Proposal]]:
+        """What is proposed for each of the heads."""
+        seeds = [_seed(self._settings.seed, *head, batch) for head in heads]
         started = time.monotonic()
+        answers = self._answers(prompts, count, seeds)
+        took = (time.monotonic() - started) / len(prompts)
+        for prompt, seed, answer in zip(prompts, seeds, answers, strict=True):
+            if isinstance(answer, Exception):
+                self._lost += 1
+                most = most_dollars(self._proposer, prompt, count)
+                drafts = [Draft("", False, 0, took, most, failure=failure(answer))]
+            else:
+                self._lost = 0
+                drafts = answer
+            yield [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]
+
+    def _answers(
+        self, prompts: list[Prompt], count: int, seeds: list[int]
+    ) -> list[list[Draft] | Exception]:
         try:
-            drafts = self._proposer.propose(prompt, count, seed)
+            if self._concurrent is not None:
+                return self._concurrent.propose_many(prompts, count)
+            return [self._proposer.propose(prompts[0], count, seeds[0])]
         except InputError:
             raise
-        except Exception as error:  # whatever a model dies of costs its own batch
-            self._lost += 1
-            took = time.monotonic() - started
-            most = most_dollars(self._proposer, prompt, count)
-            lost = Draft("", False, 0, took, most, failure=failure(error))
-            return [_proposal(lost, self._proposer.name, prompt.sha256, seed)]
-        self._lost = 0
-        return [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]
+        except Exception as error:  # whatever a model dies of costs its own batches
+            return [error] * len(prompts)
 
     def _record(self, head: Head, batch: int, proposals: list[Proposal]) -> None:
         self._library.record_batch(self._run, *head, STAGE, batch, proposals)
@@ -146,19 +176,27 @@ class Rounds:
         if best.iou >= trivial + GAIN:
             self._writer.add_example(best.text)
 
-    def _known_elsewhere(self) -> Iterator[str]:
-        """The chosen programs of earlier runs, the best last, that these texts can be shown."""
-        tokens = max(map(len, self._patterns.tokens))
-        chosen = [c for c in self._library.choices() if c.run_id < self._run.id]
-        good = sorted(chosen, key=lambda c: (c.select_iou, c.text))
-        usable = []
-        for text in dict.fromkeys(choice.text for choice in good):
-            tree = parse_or_raise(text)
-            ahead = any(n.op in PRIMITIVES and PRIMITIVES[n.op].looks_ahead for n in tree.walk())
-            cheap = program_cost(tree, tokens) <= language.MAX_EVALUATION_COST
-            if cheap and text not in TRIVIAL and not (ahead and self._patterns.causal):
-                usable.append(text)
-        yield from usable[-OTHERS:]
+
+def prompt_writer(patterns: Captured, earlier: Iterable[Choice]) -> PromptWriter:
+    """Writes prompts on these texts; the best of earlier choices are among its examples."""
+    writer = PromptWriter(Evaluator(patterns.facts()), patterns.tokens)
+    for text in _usable(patterns, earlier)[-OTHERS:]:
+        writer.add_example(text)
+    return writer
+
+
+def _usable(patterns: Captured, earlier: Iterable[Choice]) -> list[str]:
+    """The chosen programs, the best last, that can be run on these texts and say something."""
+    tokens = max(map(len, patterns.tokens))
+    usable = []
+    good = sorted(earlier, key=lambda c: (c.select_iou, c.text))
+    for text in dict.fromkeys(choice.text for choice in good):
+        tree = parse_or_raise(text)
+        ahead = any(n.op in PRIMITIVES and PRIMITIVES[n.op].looks_ahead for n in tree.walk())
+        cheap = program_cost(tree, tokens) <= language.MAX_EVALUATION_COST
+        if cheap and text not in TRIVIAL and not (ahead and patterns.causal):
+            usable.append(text)
+    return usable
 
 
 def _seed(seed: int, layer: int, head: int, batch: int) -> int:

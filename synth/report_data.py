@@ -5,18 +5,17 @@ from typing import Any, get_args
 
 from grammar.english import sentence
 from grammar.errors import InputError
-from grammar.parser import parse_or_raise
 from grammar.printer import to_text
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
+from synth.candidates import candidates
 from synth.categories import Category, category
 from synth.choosing import TOLERANCE
 from synth.heads import head_name
-from synth.library import Baseline, Choice, Library, Run, Score
+from synth.library import Baseline, Choice, Library, Run
 from synth.library_rows import BEST_TRIVIAL, Row, RunCounts, StoredProposal
 from synth.library_view import program_tree, terms
 from synth.report_entries import (
-    Candidate,
     Example,
     HeadEntry,
     OtherChoice,
@@ -152,7 +151,7 @@ def _entry(library: Library, reader: _RunReader, choice: Choice) -> HeadEntry:
         select_iou=choice.select_iou,
         baseline=_trivial(*best_trivial(library, run, choice)) if stored else None,
         trivial=[_trivial(b.name, b) for b in trivial if b.split == "test"],
-        candidates=_candidates(library, choice, score, trivial),
+        candidates=candidates(library, choice),
         lineage=_lineage(library, reader, choice),
         first_seen=program.first_seen,
         run=_run_facts(run),
@@ -206,30 +205,6 @@ def _run_facts(run: Run) -> RunFacts:
         texts=_texts(run, about),
         version=run.headscript_version,
     )
-
-
-def _candidates(
-    library: Library, choice: Choice, score: Score, trivial: list[Baseline]
-) -> list[Candidate]:
-    """Every program with an IoU on the head's select documents, each once, smallest first."""
-    found = {choice.text: choice.select_iou}
-    names = {b.name for b in trivial}
-    found |= {b.name: b.iou for b in trivial if b.split == "select"}
-    scored = library.scores(
-        model=choice.model,
-        model_revision=choice.model_revision,
-        layer=choice.layer,
-        head=choice.head,
-        texts_sha256=score.texts_sha256,
-        split="select",
-        metric_version=score.metric_version,
-    )
-    for other in scored:
-        (program,) = library.programs(other.program_hash)
-        found[program.text] = other.iou
-    sizes = {text: terms(parse_or_raise(text)) for text in found}
-    ordered = sorted(found, key=lambda text: (sizes[text], -found[text], text))
-    return [Candidate(text, sizes[text], found[text], text in names) for text in ordered]
 
 
 def _lineage(library: Library, reader: _RunReader, choice: Choice) -> list[Step]:

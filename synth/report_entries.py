@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
+from synth.candidates import Candidate
 from synth.heads import head_name
 
 MOST_HEADS = 20_000
@@ -41,16 +42,6 @@ class TrivialScore:
     program: str
     iou: float
     iou_ci: Interval
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A program that was tried on the head: its terms, and its IoU on the select documents."""
-
-    program: str
-    terms: int
-    iou: float
-    trivial: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,10 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from synth.engine_options import engine_options, opened_engine
-
-if TYPE_CHECKING:
-    from interpreter.texts import Texts
 
 
 @click.command(
@@ -61,7 +57,9 @@ if TYPE_CHECKING:
     "without it one in the cache.",
 )
 @click.option(
-    "--show-prompt", metavar="L5H4", help="Print what the model first sees for a head; stop."
+    "--show-prompt",
+    metavar="L5H4",
+    help="Print what the proposer's model is shown first about a head; ask and make nothing.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def synth(
@@ -128,6 +126,9 @@ def synth(
 
     # What is soon checked comes first, and the library is made when nothing is left to refuse.
     check_heads(show_prompt or heads)
+    if show_prompt is not None:
+        click.echo(_shown_prompt(model, show_prompt, texts, max_tokens, path, proposer))
+        return
     paid = costs_money(proposer)
     limits = Limits(token_limit, second_limit, evaluation_limit, dollar_limit)
     if dollar_limit is not None and prices is None:
@@ -138,9 +139,6 @@ def synth(
         raise click.UsageError("limits are kept by one process: leave out --engine ray")
     loaded_texts = load_texts(texts)
     loaded_texts.split()
-    if show_prompt is not None:
-        click.echo(_prompt(model, show_prompt, loaded_texts, max_tokens))
-        return
     settings = Settings(heads=(), budget=budget, seed=seed, max_tokens=max_tokens, limits=limits)
     check_place(path)
     makers = Makers.named(model, proposer, Prices(*prices) if prices else FREE)
@@ -155,14 +153,25 @@ def synth(
         print_results(results)
 
 
-def _prompt(model: str, heads: str, texts: "Texts", max_tokens: int) -> str:
-    """What a language model sees for a head."""
-    from interpreter.capture import check_texts
-    from interpreter.models import load_model
+def _shown_prompt(
+    model: str, heads: str, texts: str, max_tokens: int, path: str, proposer: str
+) -> str:
+    """What the proposer's model is shown in a run that begins with the first of the heads."""
+    from interpreter.capture import capture, check_texts
+    from interpreter.texts import load_texts
     from synth.heads import parse_heads
-    from synth.prompt import prompt_for
+    from synth.library import Library
+    from synth.proposers import shown_to
+    from synth.proposing import prompt_writer
+    from synth.scoring import known_model
 
-    loaded = load_model(model)
-    chosen = tuple(parse_heads(heads, loaded.layers, loaded.heads))
-    check_texts(loaded, texts, max_tokens)
-    return prompt_for(loaded, texts, chosen, max_tokens).text()
+    shown = shown_to(proposer)
+    documents = load_texts(texts)
+    train = documents.split()["train"]
+    with Library.open_or_empty(path) as library:
+        earlier = library.choices()
+    loaded = known_model(model)
+    head, *_ = parse_heads(heads, loaded.layers, loaded.heads)
+    check_texts(loaded, documents, max_tokens)
+    patterns = capture(loaded, train, (head,), max_tokens)
+    return shown(prompt_writer(patterns, earlier).prompt(patterns.head(head)))

@@ -6,6 +6,7 @@ care is the server, `make vllm`.
 """
 
 import time
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -47,8 +48,19 @@ class VllmProposer:
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """`count` samples of at most `MAX_NEW_TOKENS` tokens each; other ones if asked again."""
+        (drafts,) = self._drafts([prompt], count)
+        return drafts
+
+    def propose_many(self, prompts: Sequence[Prompt], count: int) -> list[list[Draft] | Exception]:
+        """For each prompt what `propose` would return; vLLM batches them."""
+        return [*self._drafts(prompts, count)]
+
+    def _drafts(self, prompts: Sequence[Prompt], count: int) -> list[list[Draft]]:
         started = time.monotonic()
-        asked = [{"role": role, "content": content} for role, content in prompt.messages]
+        chats = [
+            [{"role": role, "content": content} for role, content in prompt.messages]
+            for prompt in prompts
+        ]
         parameters = self._parameters(
             # No seed: with one, vLLM 0.32 ends on a CPU when it reads a prompt in parts.
             n=count,
@@ -57,9 +69,12 @@ class VllmProposer:
             top_p=TOP_P,
             structured_outputs=self._grammar,
         )
-        (answered,) = self._engine.chat([asked], parameters, use_tqdm=False)
-        seconds = (time.monotonic() - started) / count
+        answered = self._engine.chat(chats, parameters, use_tqdm=False)
+        seconds = (time.monotonic() - started) / (len(prompts) * count)
         return [
-            Draft(answer.text, answer.finish_reason == "stop", len(answer.token_ids), seconds)
-            for answer in answered.outputs
+            [
+                Draft(answer.text, answer.finish_reason == "stop", len(answer.token_ids), seconds)
+                for answer in request.outputs
+            ]
+            for request in answered
         ]

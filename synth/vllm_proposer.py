@@ -6,7 +6,10 @@ model answers as it must, and by reading every answer.
 """
 
 import time
-from functools import cache
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
 
 from llguidance import LLMatcher, LLTokenizer
 
@@ -47,13 +50,14 @@ class VllmServerProposer:
 
     def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
         self._url = url
-        self._api = ChatApi(url.rstrip("/").removesuffix("/v1") + "/v1", timeout)
-        served = self._api.models()
+        self._timeout = timeout
+        api = self._api(1)
+        served = api.models()
         if not served:
             raise InputError(f"the server at {url} has no model: start it with one")
         self._model = served[0]
         try:
-            answers = self._api.complete(
+            answers = api.complete(
                 self._model,
                 [("user", "Say hello.")],
                 max_tokens=20,
@@ -72,10 +76,40 @@ class VllmServerProposer:
         """vllm:MODEL as the server calls it."""
         return f"vllm:{self._model}"
 
+    def _api(self, requests: int) -> ChatApi:
+        """The server for so many requests at once: the last may wait for all others."""
+        base_url = self._url.rstrip("/").removesuffix("/v1") + "/v1"
+        return ChatApi(base_url, self._timeout * requests)
+
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """`count` samples of at most `MAX_NEW_TOKENS` tokens each; other ones if asked again."""
+        return self._drafts(self._api(1), count, prompt)
+
+    def propose_many(self, prompts: Sequence[Prompt], count: int) -> list[list[Draft] | Exception]:
+        """For each prompt what `propose` would return or raise; all are asked at the same time."""
         started = time.monotonic()
-        answers = self._api.complete(
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            ask = partial(self._drafts_or_error, self._api(len(prompts)), count)
+            answers = list(pool.map(ask, prompts))
+        seconds = (time.monotonic() - started) / (len(prompts) * count)
+        return [
+            answer
+            if isinstance(answer, Exception)
+            else [replace(draft, seconds=seconds) for draft in answer]
+            for answer in answers
+        ]
+
+    def _drafts_or_error(self, api: ChatApi, count: int, prompt: Prompt) -> list[Draft] | Exception:
+        try:
+            return self._drafts(api, count, prompt)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a request dies of costs its own batch
+            return error
+
+    def _drafts(self, api: ChatApi, count: int, prompt: Prompt) -> list[Draft]:
+        started = time.monotonic()
+        answers = api.complete(
             self._model,
             prompt.messages,
             # No seed: with one, vLLM 0.32 ends on a CPU when it reads a prompt in parts.

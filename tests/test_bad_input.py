@@ -178,6 +178,7 @@ def test_texts(
         (["--heads", ""], "names no heads"),
         (["--heads", "L0H3-1"], "runs backwards"),
         (["--show-prompt", "all of them"], "names no heads"),
+        (["--show-prompt", "L0H0", "--proposer", "mutation"], "mutation is shown no text"),
         (["--library", "{folder}"], "is a folder"),
         (["--library", "{folder}/none/l.sqlite"], "check that its folder exists"),
         (["--library", "{texts}"], "is an export, which is only read"),

@@ -11,7 +11,17 @@ from grammar.canonical import content_hash
 from grammar.errors import InputError
 from synth.library import Library
 from synth.library_command import library as library_command
-from tests.library_samples import LARGE, SMALL, chosen, example, small_library, start, written
+from tests.library_samples import (
+    LARGE,
+    SMALL,
+    baseline,
+    chosen,
+    example,
+    score,
+    small_library,
+    start,
+    written,
+)
 
 
 @pytest.fixture
@@ -96,11 +106,39 @@ def test_show(path: Path) -> None:
     assert program["origins"][0]["stage"] == "fit"
     assert [c["name"] for c in program["chosen_by"]] == ["L5H4"]
     assert json.loads(run_command(path, "show", program["program_hash"], "--json").stdout) == {
-        "programs": [program]
+        "programs": [program],
+        "front": [],
     }
     for name in ("L9H9", "0123456789abcdef", "L5", "\x1b[31m"):
         with pytest.raises(InputError, match="has no program"):
             run_command(path, "show", name)
+
+
+def test_what_size_buys(path: Path) -> None:
+    between, beaten, other = "2 first + 1 self", "2 first + 1 noun", "2 first + 1 comma"
+    select = {between: 0.6, beaten: 0.4}
+    with Library.open(path) as library:
+        run = start(library)
+        library.add_programs([*select, other])
+        library.record_scores(
+            replace(score(text), split="select", iou=iou) for text, iou in select.items()
+        )
+        # Of other texts, and of the test documents.
+        library.record_scores(
+            [
+                replace(score(other), split="select", iou=0.9, texts_sha256="t2"),
+                replace(score(other), iou=0.9),
+            ]
+        )
+        library.record_baselines([replace(baseline(run), name="first", split="select", iou=0.5)])
+    front = json.loads(run_command(path, "show", "L5H4", "--json").stdout)["front"]
+    expected = [(SMALL, 1, 0.5, False), (between, 2, 0.6, False), (LARGE, 4, 0.7, True)]
+    assert [(f["program"], f["terms"], f["iou"], f["chosen"]) for f in front] == expected
+    assert {f["model_revision"] for f in front} == {"r1"}
+    assert [f["program_hash"] for f in front] == [content_hash(text) for text, *_ in expected]
+    shown = run_command(path, "show", "L5H4").stdout.partition("What size buys for L5H4")[2]
+    assert shown.index("0.600") < shown.index(between) < shown.index("chosen")
+    assert beaten not in shown
 
 
 def test_a_head_of_two_models_needs_a_name(path: Path) -> None:

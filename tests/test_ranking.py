@@ -7,6 +7,7 @@ from spacy.language import Language
 from interpreter.engine import InProcess, Shard
 from interpreter.stored_patterns import PatternFile, save_patterns
 from interpreter.texts import load_texts
+from synth.candidates import pareto_front
 from synth.library import Library, Run
 from synth.ranking import keep_best
 from synth.results import ELSEWHERE, run_results
@@ -18,12 +19,14 @@ EXACT = ("67 back(1) + 33 self", "comma")
 HEADS = ((0, 0), (0, 1))
 
 
-def patterns(folder: Path, tagger: Language) -> dict[str, list[PatternFile]]:
+def patterns(
+    folder: Path, tagger: Language, exact: tuple[str, str] = EXACT
+) -> dict[str, list[PatternFile]]:
     documents = load_texts("stories", 8).documents
     found = {}
     for part, some in (("select", documents[:4]), ("test", documents[4:])):
         path = folder / f"{part}.safetensors"
-        save_patterns(doing(EXACT, some, tagger), path)
+        save_patterns(doing(exact, some, tagger), path)
         found[part] = [Shard(part, 0, (path,))]
     return found
 
@@ -61,3 +64,24 @@ def test_a_later_run_loses_nothing(tmp_path: Path, tagger: Language) -> None:
         again = run_results(library, first)
         assert [head.program for head in again.heads] == [*EXACT]
         assert [head.stage for head in again.heads] == ["llm", ELSEWHERE]
+
+
+def test_what_is_kept_tells_the_front(tmp_path: Path, tagger: Language) -> None:
+    """A program of every size that buys something is known with its score, and no other is."""
+    stairs = ["back(1)", EXACT[0], "60 back(1) + 28 self + 12 comma"]
+    worse = ["noun", "2 self + 1 comma", f"{stairs[2]} + 1 stop", f"{stairs[2]} + 2 quote"]
+    files = patterns(tmp_path, tagger, (stairs[2], "comma"))
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        ranked(library, "first", [*worse, *stairs[1:], "comma"], files)
+        fronts = [pareto_front(library, choice) for choice in library.choices()]
+        kept = {program.text for program in library.programs()} & {
+            program.text
+            for score in library.scores(split="select")
+            for program in library.programs(score.program_hash)
+        }
+    assert [[(c.program, c.terms) for c in front] for front in fronts] == [
+        [(text, size) for size, text in enumerate(stairs, 1)],
+        [("comma", 1)],
+    ]
+    assert [front[-1].iou for front in fronts] == [1, 1]
+    assert kept == {*stairs, "comma"}

@@ -26,6 +26,8 @@ from interpreter.texts import load_texts
 
 LAYERS, HEADS, CONTEXT = 2, 4, 128
 VOCABULARY = 400
+LONG = 16_384
+"""Tokens of a context that holds a prompt."""
 
 
 @cache
@@ -51,6 +53,9 @@ SIZES: dict[str, Any] = {
 
 FAMILIES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, num_key_value_heads=2)),
+    "long": lambda: LlamaForCausalLM(
+        LlamaConfig(**SIZES | {"max_position_embeddings": LONG}, num_key_value_heads=2)
+    ),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, num_key_value_heads=2)),
     "gemma3": lambda: Gemma3ForCausalLM(
         Gemma3TextConfig(**SIZES, num_key_value_heads=2, head_dim=8, sliding_window=16)
@@ -80,14 +85,15 @@ def tiny(family: str) -> LoadedModel:
         layers=LAYERS,
         heads=HEADS,
         causal=family != "bert",
-        max_tokens=CONTEXT,
+        max_tokens=model.config.max_position_embeddings,
     )
 
 
-def writer(folder: Path) -> str:
+def writer(folder: Path, family: str = "llama", chat_template: str | None = None) -> str:
     """A folder with a model that knows nothing: all sense in what it writes is the grammar's."""
-    tiny("llama").model.save_pretrained(folder)
+    tiny(family).model.save_pretrained(folder)
     ending = copy.deepcopy(tokenizer())
     ending.add_special_tokens({"eos_token": ending.decode([0])})
+    ending.chat_template = chat_template
     ending.save_pretrained(folder)
     return str(folder)
