@@ -8,6 +8,7 @@ such and costs no other; a run that was cut off goes on after its last whole bat
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grammar import limits as language
@@ -111,15 +112,20 @@ class Rounds:
         return found
 
     def _attempts(self, head: Head) -> list[Attempt]:
-        """What was proposed for a head, by whom first, with its scores, each computed once."""
+        """What was proposed for a head, with its scores, each computed once.
+
+        A program is of the first proposer that wrote it, also where it is a trivial one.
+        """
         known = self._scored[head]
-        new: dict[str, str] = {}
+        written: dict[str, str] = {}
         for p in self._library.proposals(self._run, *head):
-            if p.stage in ("trivial", STAGE) and p.text and p.text not in known:
-                new.setdefault(p.text, p.proposer)
+            if p.text and p.stage in ("trivial", STAGE):
+                first = written.get(p.text, "trivial")
+                written[p.text] = p.proposer if first == "trivial" else first
+        new = {text: by for text, by in written.items() if text not in known}
         for attempt in self._writer.attempts(self._patterns.head(head), new):
             known[attempt.text] = attempt
-        return list(known.values())
+        return [replace(known[text], proposer=by) for text, by in written.items()]
 
     def _prompt(self, head: Head, batch: int) -> Prompt:
         pattern = self._patterns.head(head)

@@ -108,6 +108,27 @@ class Teacher:
         return [Draft(texts[i % len(texts)], True, 9, 0.0) for i in range(count)]
 
 
+class Plain:
+    """A teacher that writes a trivial program alone."""
+
+    name = "plain"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
+        self.asked += 1
+        return [Draft("first", True, 9, 0.0)]
+
+
+def test_a_teacher_is_asked_once_for_a_head(tmp_path: Path, patterns: Captured) -> None:
+    teacher = Plain()
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        proposals = asked(library, patterns, LearnedProposer(teacher))
+    assert teacher.asked == len(HEADS)
+    assert [p.text for p in proposals if p.proposer == teacher.name] == ["first"] * len(HEADS)
+
+
 class CutOff:
     """A proposer in a process that ends when it is asked for the batch of this number."""
 
