@@ -1,9 +1,11 @@
 """Faithful programs for a library: grown by output error, tuned in the model, stored by stages."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from grammar.canonical import content_hash
@@ -14,6 +16,7 @@ from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
+from interpreter.fetch import cache_folder
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
 from interpreter.rows import FactsOf, Rows, rows_for
@@ -84,14 +87,38 @@ def make_faithful(
         "kept_round": None,
     }
     if loaded.model.get_output_embeddings() is not None and settings.rounds:
-        order = by_damage(Judged(loaded, kept, dict.fromkeys(kept, 0.0), select, tokens, facts_of))
+        judged = Judged(loaded, kept, dict.fromkeys(kept, 0.0), select, tokens, facts_of)
+        order = _order(judged, order_file(run))
         judge = Tuner(loaded, select, order, tokens, facts_of)
         worker = Tuner(loaded, train, order, tokens, facts_of)
         found, best, number = _tuned(worker, judge, library, run, settings, kept)
         _store(library, run, seen, best, "tuned")
         result |= {"divergences": found, "kept_round": number}
     library.finish_run(run)
+    order_file(run).unlink(missing_ok=True)
     return result
+
+
+def order_file(run: Run) -> Path:
+    """Where the order of a run's heads is kept while it goes on: of a large model it takes long."""
+    return cache_folder() / "orders" / f"{run.key}.json"
+
+
+def _order(judged: Judged, place: Path) -> list[Head]:
+    """The heads by damage, as it was measured before the run was cut off if it was."""
+    if place.exists():
+        return [(layer, head) for layer, head in json.loads(place.read_text(encoding="utf-8"))]
+    order = by_damage(judged)
+    unfinished = place.with_suffix(".part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(order), encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{place} cannot be written: {error}; make room, or set HEADSCRIPT_CACHE"
+        ) from error
+    unfinished.replace(place)
+    return order
 
 
 def _start(

@@ -54,6 +54,7 @@ def choices(path: Path) -> dict[str, dict[tuple[int, int], str]]:
 def test_end_to_end_and_cut_off(
     model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("synth.faithful_run.cache_folder", lambda: tmp_path / "cache")
     # Random heads attend to everything alike: without this one part would do for each of them.
     monkeypatch.setattr("synth.output_growing.WORTH", 1e-6)
     monkeypatch.setattr("synth.tuning.STEPS", 8)
@@ -83,8 +84,26 @@ def test_end_to_end_and_cut_off(
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             tuned(cut, model, texts)
     assert "tuned" not in choices(cut)
-    assert tuned(cut, model, texts) | {"library": None} == found | {"library": None}
+    with monkeypatch.context() as patch:
+        # The damage of every head was measured before.
+        patch.setattr("synth.faithful_run.by_damage", None)
+        assert tuned(cut, model, texts) | {"library": None} == found | {"library": None}
     assert choices(cut) == kept
+    assert not [*(tmp_path / "cache" / "orders").iterdir()]
+
+
+def test_an_order_that_cannot_be_kept(
+    model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("synth.faithful_run.cache_folder", lambda: tmp_path / "file")
+    library = library_for(tmp_path / "a.sqlite", model, PROGRAMS)
+    named = ["--library", str(library), "--model", str(model), "--texts", str(texts)]
+    result = CliRunner().invoke(main, ["tune", *named, "--max-tokens", "20"])
+    assert result.exit_code == 1
+    told = result.stderr.splitlines()[-1]
+    assert "cannot be written" in told
+    assert "HEADSCRIPT_CACHE" in told
 
 
 def test_a_model_that_predicts_nothing_has_no_tuned_choice(tmp_path: Path, texts: Path) -> None:
