@@ -119,8 +119,7 @@ def captured(
     max_tokens: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Captured:
-    """The same for texts that were checked, whatever comes out; `advance` is told how many are
-    done."""
+    """The same for texts that were checked, finite or not; `advance` is told how many are done."""
     tokens = read_tokens(texts.documents, loaded.tokenizer, _tagger(), max_tokens)
     attention, values = empty_patterns(loaded, tokens, heads)
     for start in range(0, len(tokens), BATCH_TEXTS):
