@@ -202,10 +202,12 @@ def draw(results: Mapping[str, Any], title: str, path: Path) -> None:
     """IoU against the number of evaluated programs."""
     figure, axes = new_figure(1, 1, width=9.5, height=4)
     axis = axes[0][0]
-    for arm in results["arms"]:
+    for number, arm in enumerate(results["arms"]):
         means = [at["mean_iou"] for at in arm["curve"]]
         low, high = zip(*(at["ci95"] for at in arm["curve"]), strict=True)
-        (line,) = axis.plot(results["evaluations"], means, marker=".", label=arm["name"])
+        # There are ten colours.
+        style = "-" if number < 10 else "--"
+        (line,) = axis.plot(results["evaluations"], means, style, marker=".", label=arm["name"])
         axis.fill_between(results["evaluations"], low, high, alpha=0.06, color=line.get_color())
     axis.set_xscale("log", base=2)
     axis.set_xticks(results["evaluations"], results["evaluations"])
