@@ -76,10 +76,7 @@ class _Source:
 
 
 def chosen_device() -> str:
-    """Where models that only read texts or write programs run: `HEADSCRIPT_DEVICE`, else the CPU.
-
-    Programs are evaluated by the cores of the CPU in any case.
-    """
+    """Where models that read texts or write programs run: `HEADSCRIPT_DEVICE`, else the CPU."""
     return os.environ.get(DEVICE, "cpu")
 
 

@@ -7,7 +7,7 @@ from synth.choosing import front
 from synth.library import Choice, Library
 from synth.library_rows import BEST_TRIVIAL
 from synth.library_view import terms
-from synth.results import required
+from synth.results import required, scores_of
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,7 @@ def candidates(library: Library, choice: Choice) -> list[Candidate]:
     baselines = library.baselines(run.id, choice.layer, choice.head)
     trivial = [b for b in baselines if b.name != BEST_TRIVIAL]
     names = {b.name for b in trivial}
-    scored = library.scores(
-        model=choice.model,
-        model_revision=choice.model_revision,
-        layer=choice.layer,
-        head=choice.head,
-        texts_sha256=run.texts_sha256,
-        split="select",
-    )
+    scored = scores_of(library, run, choice, "select")
     newest = max((score.metric_version for score in scored), default=None)
     found = {choice.text: choice.select_iou}
     found |= {b.name: b.iou for b in trivial if b.split == "select"}

@@ -29,6 +29,7 @@ from synth.ordering import Judged, by_damage
 from synth.output_growing import OutputGrower, Richness
 from synth.tuning import STEPS, Tuner
 from synth.vocabulary import predicate_of, said
+from synth.whole_file import write_whole
 
 POOL = 320
 """Selections that programs are grown from: of the predicates that the library uses most."""
@@ -88,18 +89,18 @@ def make_faithful(
     }
     if loaded.model.get_output_embeddings() is not None and settings.rounds:
         judged = Judged(loaded, kept, dict.fromkeys(kept, 0.0), select, tokens, facts_of)
-        order = _order(judged, order_file(run))
+        order = _order(judged, _order_file(run))
         judge = Tuner(loaded, select, order, tokens, facts_of)
         worker = Tuner(loaded, train, order, tokens, facts_of)
         found, best, number = _tuned(worker, judge, library, run, settings, kept)
         _store(library, run, seen, best, "tuned")
         result |= {"divergences": found, "kept_round": number}
     library.finish_run(run)
-    order_file(run).unlink(missing_ok=True)
+    _order_file(run).unlink(missing_ok=True)
     return result
 
 
-def order_file(run: Run) -> Path:
+def _order_file(run: Run) -> Path:
     """Where the order of a run's heads is kept while it goes on: of a large model it takes long."""
     return cache_folder() / "orders" / f"{run.key}.json"
 
@@ -109,15 +110,13 @@ def _order(judged: Judged, place: Path) -> list[Head]:
     if place.exists():
         return [(layer, head) for layer, head in json.loads(place.read_text(encoding="utf-8"))]
     order = by_damage(judged)
-    unfinished = place.with_suffix(".part")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(order), encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{place} cannot be written: {error}; make room, or set HEADSCRIPT_CACHE"
+            f"{place} cannot be written: {error}; set HEADSCRIPT_CACHE to another folder"
         ) from error
-    unfinished.replace(place)
+    write_whole(place, [json.dumps(order)])
     return order
 
 

@@ -11,7 +11,7 @@ from interpreter.statistics import bootstrap_ci95
 from synth.budget import STAGE, Limits, Spent, batches, spent
 from synth.heads import head_name
 from synth.library import Library, Run, Score
-from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts
+from synth.library_rows import BEST_TRIVIAL, Baseline, Choice, Counts, RunCounts, Split
 from synth.library_view import program_tree, terms
 
 if TYPE_CHECKING:
@@ -147,17 +147,24 @@ def _of(choice: Choice) -> str:
     return f"of the choice for {head_name(choice.layer, choice.head)}"
 
 
-def newest_test_score(library: Library, run: Run, choice: Choice) -> Score | None:
-    """The choice's score on the test documents of its run, where there is one."""
-    scores = library.scores(
-        program_hash=choice.program_hash,
+def scores_of(
+    library: Library, run: Run, choice: Choice, split: Split, program_hash: str | None = None
+) -> list[Score]:
+    """What programs, or one of them, score on the choice's head and on a split of the run."""
+    return library.scores(
+        program_hash=program_hash,
         model=choice.model,
         model_revision=choice.model_revision,
         layer=choice.layer,
         head=choice.head,
         texts_sha256=run.texts_sha256,
-        split="test",
+        split=split,
     )
+
+
+def newest_test_score(library: Library, run: Run, choice: Choice) -> Score | None:
+    """The choice's score on the test documents of its run, where there is one."""
+    scores = scores_of(library, run, choice, "test", choice.program_hash)
     return scores[-1] if scores else None
 
 
