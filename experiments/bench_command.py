@@ -194,7 +194,8 @@ def scoring(programs: Sequence["Node"], tokens: Sequence[Sequence["Token"]]) -> 
     from experiments.bench_models import seconds
     from interpreter.evaluate import Evaluator
     from interpreter.facts import make_facts
-    from interpreter.overlap import HeadIoU, overlap_limit
+    from interpreter.overlap import HeadIoU
+    from interpreter.overlap_cores import overlap_limit
 
     tokens = tokens[:TEXTS_AT_ONCE]
     facts = make_facts(tokens, causal=True)

@@ -42,9 +42,9 @@ class Captured:
     values: Tensor
     causal: bool
 
-    def facts(self) -> Facts:
+    def facts(self, device: str = "cpu") -> Facts:
         """Facts about these texts, of the same width as the matrices."""
-        return make_facts(self.tokens, causal=self.causal, device=self.attention.device)
+        return make_facts(self.tokens, causal=self.causal, device=device)
 
     def first(self, count: int) -> "Captured":
         """The same heads on the first `count` texts."""

@@ -20,7 +20,7 @@ from grammar import limits
 from grammar.tree import Node
 from interpreter.facts import Facts
 from interpreter.kept import Slots
-from interpreter.overlap import REORDERED
+from interpreter.overlap_cores import REORDERED
 
 BYTES = 2**28
 """What the selections of one batch may take; with fewer texts at once, more of them are kept."""

@@ -76,7 +76,7 @@ class _Source:
 
 
 def chosen_device() -> str:
-    """Where models that read texts or write programs run: `HEADSCRIPT_DEVICE`, else the CPU."""
+    """Where models run and many programs are scored at once: `HEADSCRIPT_DEVICE`, else the CPU."""
     return os.environ.get(DEVICE, "cpu")
 
 
@@ -85,9 +85,10 @@ def load_model(
     *,
     attention: str = "eager",
     dtype: "torch.dtype | str" = "float32",
-    device: str = "cpu",
 ) -> LoadedModel:
     """Loads a model by a name of the table (fetched first), a local folder, or a hub id.
+
+    It runs on the device that `chosen_device` names.
 
     A folder holds a transformers checkpoint or one .gguf file.  `attention` is an
     `attn_implementation` of transformers; only "eager" returns attention matrices.
@@ -105,7 +106,7 @@ def load_model(
         # A model from the hub may take a download, whose progress bar shall be seen.
         with spinner(f"Loading {name}") if source.revision else nullcontext():
             model = _load_weights(name, source, attn_implementation=attention, dtype=dtype)
-            _move(model, device)
+            _move(model, chosen_device())
             tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
                 source.place, trust_remote_code=False, **source.options
             )

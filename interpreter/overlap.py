@@ -1,40 +1,47 @@
-"""Sums of minima of many matrices with many others, compiled: the inner loop of scoring.
-
-Only visible cells are looked at.  Cells go by in blocks that stay in a core's caches, and in tiles
-of two predictions and four heads that stay in its registers.
-"""
+"""IoU of any predictions with every head, compiled for the devices that have a kernel."""
 
 import os
-import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any, Protocol
 
-import numba
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from interpreter.overlap_cores import HeadsOnCores
 from interpreter.scores import iou_with_each
 
 COMPILED = os.environ.get("HEADSCRIPT_COMPILED", "1") != "0"
 """`HEADSCRIPT_COMPILED=0` leaves everything to torch."""
 
-BLOCK = 1024
-"""Cells that are summed at a time; the sums of blocks are added up."""
 
-AT_ONCE = 32
-"""Predictions that are packed before the heads go by."""
+class Packed(Protocol):
+    """Heads on texts that are packed once, and what predictions have in common with them."""
 
-GROUP = 16
-"""Predictions of which a block stays in a core's cache while all heads go by."""
+    at_once: int
+    """Predictions that are packed before the heads go by."""
 
-PREDICTIONS, HEADS = 2, 4
-"""Matrices of a tile."""
+    def table(self) -> Any:
+        """Room for so many predictions."""
 
-Array = NDArray[np.float32]
-Indices = NDArray[np.int64]
-REORDERED = {"reassoc", "nnan", "nsz"}
-"""Sums may be taken in any order, so that eight go on at once; the order is always the same."""
+    def put(self, matrices: Tensor, table: Any, place: int) -> None:
+        """Packs a prediction, [text, query, key] float32, into a place of the table."""
+
+    def overlaps(self, table: Any, count: int) -> Tensor:
+        """[prediction, text, head]: sums of minima of the first predictions of a table."""
+
+
+def packed(real: Tensor, visible: Tensor) -> Packed | None:
+    """The heads as the compiled code of their device takes them; None where there is none."""
+    if not COMPILED:
+        return None
+    if real.device.type == "cpu":
+        return HeadsOnCores(real, visible)
+    # Triton comes with the torch that has CUDA, but not on Windows.
+    if real.device.type == "cuda" and find_spec("triton"):
+        from interpreter.overlap_cuda import HeadsOnCuda
+
+        return HeadsOnCuda(real, visible)
+    return None
 
 
 class HeadIoU:
@@ -46,123 +53,26 @@ class HeadIoU:
         Rows sum to 1, or to 0 on padding.
         """
         self._real = real
-        self._compiled = COMPILED and real.device.type == "cpu"
-        if self._compiled:
-            self._rows = visible.any(-1).sum(-1)
-            self._cells = _Cells(visible)
-            self._packed = self._cells.table(-(-real.shape[1] // HEADS) * HEADS)
-            for head in range(real.shape[1]):
-                self._cells.pack(real[:, head], self._packed, head)
+        self._rows = visible.any(-1).sum(-1)
+        self._packed = packed(real, visible)
 
     def ious(self, predicted: Iterable[Tensor]) -> Iterator[Tensor]:
         """[text, head] float32 of each prediction, [text, query, key]."""
-        if not self._compiled:
+        heads = self._packed
+        if heads is None:
             yield from (iou_with_each(self._real, matrices) for matrices in predicted)
             return
         # One table for all: the memory of a new one costs more time than what is done in it.
-        packed, waiting = self._cells.table(AT_ONCE), 0
+        table, waiting = heads.table(), 0
         for matrices in predicted:
-            self._cells.pack(matrices, packed, waiting)
+            heads.put(matrices, table, waiting)
             waiting += 1
-            if waiting == AT_ONCE:
-                yield from self._scored(packed, waiting)
+            if waiting == heads.at_once:
+                yield from self._ious(heads.overlaps(table, waiting))
                 waiting = 0
-        yield from self._scored(packed, waiting)
+        if waiting:
+            yield from self._ious(heads.overlaps(table, waiting))
 
-    def _scored(self, packed: Array, count: int) -> Tensor:
-        """[prediction, text, head] of the first of a table."""
-        overlaps = np.zeros((packed.shape[1], *self._packed.shape[:2]), dtype=np.float32)
-        _overlaps(packed, count, self._packed, overlaps)
-        found = torch.from_numpy(overlaps)[:count, :, : self._real.shape[1]]
-        return found / (2 * self._rows[:, None] - found)
-
-
-class _Cells:
-    """Where the visible cells of a batch are."""
-
-    def __init__(self, visible: Tensor) -> None:
-        """`visible` is [text, query, key] bool."""
-        flat = visible.flatten(1)
-        counts = flat.sum(1)
-        self._counts = counts.numpy()
-        self._at = np.zeros((len(flat), int(counts.max())), dtype=np.int64)
-        for text, count in enumerate(counts.tolist()):
-            self._at[text, :count] = flat[text].nonzero()[:, 0].numpy()
-
-    def table(self, count: int) -> Array:
-        """[text, matrix, cell] float32 for so many matrices, 0."""
-        texts, cells = self._at.shape
-        return np.zeros((texts, count, cells), dtype=np.float32)
-
-    def pack(self, matrices: Tensor, table: Array, place: int) -> None:
-        """Puts the visible cells of [text, query, key] float32 in a place of the table."""
-        _pack(matrices.flatten(1).numpy(), self._at, self._counts, table, place)
-
-
-@numba.njit(parallel=True, cache=True)
-def _pack(matrices: Array, at: Indices, counts: Indices, table: Array, place: int) -> None:
-    for text in numba.prange(len(matrices)):
-        for cell in range(counts[text]):
-            table[text, place, cell] = matrices[text, at[text, cell]]
-
-
-@numba.njit(fastmath=REORDERED, inline="always")
-def _tile(p: Array, r: Array, a: int, b: int, low: int, high: int, sums: Array) -> None:
-    s00 = s01 = s02 = s03 = np.float32(0)
-    s10 = s11 = s12 = s13 = np.float32(0)
-    # Views that begin at the block, so that the compiler sees that no index is negative.
-    x0s, x1s = p[a, low:high], p[a + 1, low:high]
-    y0s, y1s, y2s, y3s = r[b, low:high], r[b + 1, low:high], r[b + 2, low:high], r[b + 3, low:high]
-    for c in range(len(x0s)):
-        x0, x1 = x0s[c], x1s[c]
-        y0, y1, y2, y3 = y0s[c], y1s[c], y2s[c], y3s[c]
-        s00 += min(x0, y0)
-        s01 += min(x0, y1)
-        s02 += min(x0, y2)
-        s03 += min(x0, y3)
-        s10 += min(x1, y0)
-        s11 += min(x1, y1)
-        s12 += min(x1, y2)
-        s13 += min(x1, y3)
-    sums[a, b] += s00
-    sums[a, b + 1] += s01
-    sums[a, b + 2] += s02
-    sums[a, b + 3] += s03
-    sums[a + 1, b] += s10
-    sums[a + 1, b + 1] += s11
-    sums[a + 1, b + 2] += s12
-    sums[a + 1, b + 3] += s13
-
-
-@numba.njit(fastmath=REORDERED, parallel=True, cache=True)
-def _overlaps(predicted: Array, count: int, real: Array, result: Array) -> None:
-    texts, _, cells = predicted.shape
-    groups = -(-count // GROUP)
-    for task in numba.prange(texts * groups):
-        text, first = task // groups, GROUP * (task % groups)
-        p, r, sums = predicted[text], real[text], result[:, text]
-        for low in range(0, cells, BLOCK):
-            high = min(low + BLOCK, cells)
-            for b in range(0, len(r), HEADS):
-                for a in range(first, min(first + GROUP, count), PREDICTIONS):
-                    _tile(p, r, a, b, low, high, sums)
-
-
-def overlap_limit(repeats: int = 200_000) -> float:
-    """Minima added a second on all cores, of one tile that stays in each core's first cache."""
-    workers = int(numba.get_num_threads())
-    tile = np.ones((workers, PREDICTIONS, BLOCK // 2), dtype=np.float32)
-    heads = np.ones((workers, HEADS, BLOCK // 2), dtype=np.float32)
-    sums = np.zeros((workers, PREDICTIONS, HEADS), dtype=np.float32)
-    _repeated(tile, heads, sums, 1)
-    started = time.perf_counter()
-    _repeated(tile, heads, sums, repeats)
-    seconds = time.perf_counter() - started
-    return workers * repeats * HEADS * PREDICTIONS * (BLOCK // 2) / seconds
-
-
-@numba.njit(fastmath=REORDERED, parallel=True, cache=True)
-def _repeated(predicted: Array, real: Array, sums: Array, repeats: int) -> None:
-    for worker in numba.prange(len(real)):
-        for _ in range(repeats):
-            _tile(predicted[worker], real[worker], 0, 0, 0, real.shape[2], sums[worker])
+    def _ious(self, overlaps: Tensor) -> Tensor:
+        """[prediction, text, head]: the sum of maxima is twice the rows less that of minima."""
+        return overlaps / (2 * self._rows[:, None] - overlaps)

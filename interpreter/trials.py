@@ -15,7 +15,7 @@ from torch import Tensor
 from grammar.tree import Node
 from interpreter.evaluate import Evaluator
 from interpreter.mixing import KINDS, PICKS, ROWS, Array
-from interpreter.overlap import REORDERED
+from interpreter.overlap_cores import REORDERED
 
 
 @dataclass(frozen=True)

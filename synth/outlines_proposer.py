@@ -23,11 +23,11 @@ class OutlinesProposer:
 
         from grammar.grammar_file import PATH
         from interpreter.branching import Branching
-        from interpreter.models import chosen_device, load_model
+        from interpreter.models import load_model
 
         self.longest = MAX_NEW_TOKENS
         """Tokens of an answer."""
-        self._loaded = load_model(model_name, attention="sdpa", device=chosen_device())
+        self._loaded = load_model(model_name, attention="sdpa")
         self._tokenizer = self._loaded.tokenizer
         self._branching = Branching(self._loaded)
         tokenizer: Any = self._tokenizer

@@ -16,6 +16,7 @@ from interpreter.capture import Captured, Head
 from interpreter.cost import check_cost
 from interpreter.engine import Engine, tracked
 from interpreter.evaluate import Evaluator
+from interpreter.models import chosen_device
 from interpreter.overlap import HeadIoU
 from interpreter.stored_patterns import PatternFile, read_patterns
 from synth.library import Score, StoredExample
@@ -87,23 +88,33 @@ class ShardScores:
 
 
 class Scorer:
-    """Scores programs against captured heads; what programs share is computed once."""
+    """Scores programs against captured heads; what programs share is computed once.
+
+    Many programs are scored with every head on the device of `chosen_device`, one on the CPU.
+    """
 
     def __init__(self, patterns: Captured) -> None:
         self.patterns = patterns
         self.evaluator = Evaluator(patterns.facts())
-        self._heads = HeadIoU(patterns.attention, self.evaluator.facts.visible)
+        device = chosen_device()
+        on_cpu = device == "cpu"
+        self._of_many = self.evaluator if on_cpu else Evaluator(patterns.facts(device))
+        self._heads = HeadIoU(patterns.attention.to(device), self._of_many.facts.visible)
         self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
 
     def matrices(self, text: str) -> Tensor:
         """[text, query, key] float32; InputError for no program, or one that costs too much."""
+        return self._matrices(text, self.evaluator)
+
+    def _matrices(self, text: str, evaluator: Evaluator) -> Tensor:
         tree = parse_or_raise(text)
         check_cost(tree, max(map(len, self.patterns.tokens)))
-        return self.evaluator.matrices(tree)
+        return evaluator.matrices(tree)
 
     def ious(self, texts: Sequence[str]) -> Iterator[Tensor]:
         """For each program [text, head] float32: its IoU with every captured head."""
-        yield from self._heads.ious(map(self.matrices, texts))
+        matrices = (self._matrices(text, self._of_many) for text in texts)
+        yield from (ious.cpu() for ious in self._heads.ious(matrices))
 
     def measures(self, text: str, head: Head) -> Measures:
         """All scores of one program on one head, for each text."""

@@ -20,7 +20,7 @@ from interpreter import scores
 from interpreter.capture import Head, captured, check_finite, check_texts
 from interpreter.cost import check_cost
 from interpreter.engine import TEXTS, Engine, Shard, shards, tracked
-from interpreter.models import LoadedModel, ModelShape, chosen_device, load_model
+from interpreter.models import LoadedModel, ModelShape, load_model
 from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
@@ -151,7 +151,7 @@ def _keep(path: str, found: Sequence[Score]) -> None:
 @cache
 def known_model(name: str) -> LoadedModel:
     """The model, loaded once in each process."""
-    return load_model(name, device=chosen_device())
+    return load_model(name)
 
 
 def examined(model: str, max_tokens: int, shard: Shard[str]) -> ModelShape:

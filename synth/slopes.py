@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interpreter.evaluate import Evaluator
 from interpreter.mixing import KINDS, PICKS, ROWS, Array, Form, Mixer, mix_row
-from interpreter.overlap import REORDERED
+from interpreter.overlap_cores import REORDERED
 from synth.constants import Constants, Features
 
 

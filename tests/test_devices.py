@@ -92,5 +92,6 @@ def test_a_device_that_is_not_there(
     if AVAILABLE.get(device):
         pytest.skip(f"this machine has a {device} device")
     folder = writer(tmp_path / "model")
+    monkeypatch.setenv("HEADSCRIPT_DEVICE", device)
     with pytest.raises(InputError, match=f"HEADSCRIPT_DEVICE={device}: "):
-        load_model(folder, device=device)
+        load_model(folder)

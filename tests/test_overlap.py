@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interpreter import overlap
-from interpreter.overlap import HeadIoU, overlap_limit
+from interpreter import overlap, overlap_cores
+from interpreter.overlap import HeadIoU
+from interpreter.overlap_cores import overlap_limit
 from interpreter.scores import iou, iou_with_each
 
 
@@ -45,7 +46,7 @@ def test_what_is_not_compiled_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) 
     real, predicted = _patterns((1, 3, 8, 8), visible, 0), _patterns((2, 1, 8, 8), visible, 1)
     compiled = torch.stack(list(HeadIoU(real, visible).ious(predicted)))
     monkeypatch.setattr(overlap, "COMPILED", False)
-    monkeypatch.setattr(overlap, "_overlaps", None)
+    monkeypatch.setattr(overlap_cores, "_overlaps", None)
     torch.testing.assert_close(torch.stack(list(HeadIoU(real, visible).ious(predicted))), compiled)
 
 

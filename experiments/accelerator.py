@@ -1,0 +1,200 @@
+"""How fast an accelerator evaluates and scores, beside what its memory and arithmetic allow.
+
+    HEADSCRIPT_DEVICE=cuda python -m experiments.accelerator
+
+Programs are those of the shipped library of SmolLM2 and mutants of them, texts are pieces of
+Python's standard library, and the heads are random: their number is what matters to time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import torch
+from torch import Tensor
+
+from experiments.bench_command import library_programs
+from experiments.results import FOLDER, about_texts, write
+from experiments.sources import CODE, long_texts
+from experiments.tables import table
+from grammar.errors import InputError
+from grammar.token_facts import Token
+from grammar.tree import Node
+from interpreter.capture import captured
+from interpreter.evaluate import Evaluator
+from interpreter.facts import make_facts
+from interpreter.models import LoadedModel, chosen_device, load_model, load_spacy
+from interpreter.overlap import HeadIoU
+from interpreter.progress import progress_bar
+from interpreter.scores import iou_with_each
+from interpreter.texts import Texts
+from interpreter.tokens import read_tokens
+
+CLAIM = "Programs are evaluated and scored on an accelerator at a good share of what it allows."
+TEXTS_AT_ONCE = 16
+PLAIN_PROGRAMS = 8
+"""Scored by torch alone, which takes long."""
+CAPTURED_TEXTS = 64
+COPIED = 2**30
+"""Numbers of a copy by which the memory is measured."""
+REPEATS = 10
+
+T = TypeVar("T")
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds until the device has done it, and what it gives."""
+    torch.accelerator.synchronize()
+    started = time.perf_counter()
+    found = work()
+    torch.accelerator.synchronize()
+    return time.perf_counter() - started, found
+
+
+def bandwidth(device: str) -> float:
+    """Bytes a second, read and written, of a copy within the device's memory."""
+    source = torch.zeros(COPIED, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    shortest = min(timed(lambda: target.copy_(source))[0] for _ in range(REPEATS))
+    return 2 * source.nbytes / shortest
+
+
+class Shard:
+    """Some texts, and random heads on them."""
+
+    def __init__(self, tokens: Sequence[Sequence[Token]], heads: int, device: str) -> None:
+        self.facts = make_facts(tokens, causal=True, device=device)
+        visible = self.facts.visible[:, None]
+        shape = (len(tokens), heads, *visible.shape[2:])
+        self.real = torch.rand(shape, device=device) * visible
+        self.real /= self.real.sum(-1, keepdim=True).clamp_min(1e-9)
+
+    def evaluated(self, programs: Sequence[Node]) -> list[Tensor]:
+        """[text, query, key] of each program; only they know what they share."""
+        evaluator = Evaluator(self.facts)
+        return [evaluator.matrices(program) for program in programs]
+
+    def scored(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        """[text, head] of each: IoU with every head, by the device's own kernel."""
+        return list(HeadIoU(self.real, self.facts.visible).ious(matrices))
+
+    def scored_plainly(self, matrices: Sequence[Tensor]) -> list[Tensor]:
+        """The same by torch alone."""
+        return [iou_with_each(self.real, one) for one in matrices]
+
+
+def measured(
+    programs: Sequence[Node], tokens: Sequence[Sequence[Token]], heads: int, device: str
+) -> dict[str, Any]:
+    """Seconds of evaluating and scoring all programs on all texts, and their shares of limits."""
+    from interpreter.overlap_cuda import overlap_limit
+
+    evaluating = scoring = 0.0
+    cells = written = 0
+    with progress_bar() as bar:
+        for start in bar.track(
+            range(0, len(tokens), TEXTS_AT_ONCE), description="Evaluating and scoring"
+        ):
+            shard = Shard(tokens[start : start + TEXTS_AT_ONCE], heads, device)
+            if start == 0:
+                plain = beside_torch(shard, programs[:PLAIN_PROGRAMS])
+            seconds, matrices = timed(partial(shard.evaluated, programs))
+            evaluating += seconds
+            scoring += timed(partial(shard.scored, matrices))[0]
+            cells += int(shard.facts.visible.sum())
+            written += sum(one.nbytes for one in matrices)
+    memory, limit = bandwidth(device), overlap_limit()
+    scores = len(programs) * len(tokens) * heads
+    return {
+        "evaluate_seconds": evaluating,
+        "evaluate_us_per_program_text": 1e6 * evaluating / len(programs) / len(tokens),
+        "evaluate_bytes": written,
+        "evaluate_share_of_bandwidth": written / evaluating / memory,
+        "score_seconds": scoring,
+        "scores_per_second": scores / scoring,
+        "min_adds": len(programs) * heads * cells,
+        "score_share_of_limit": len(programs) * heads * cells / scoring / limit,
+        "bytes_per_second": memory,
+        "min_add_per_second": limit,
+        "memory_mb": round(torch.cuda.max_memory_allocated() / 2**20),
+    } | plain
+
+
+def beside_torch(shard: Shard, programs: Sequence[Node]) -> dict[str, Any]:
+    """Rates of the kernel and of torch alone on the same programs, which must agree."""
+    matrices = shard.evaluated(programs)
+    expected = shard.scored_plainly(matrices)
+    torch.testing.assert_close(shard.scored(matrices), expected, atol=1e-5, rtol=1e-5)
+    seconds, _ = timed(lambda: shard.scored_plainly(matrices))
+    scores = len(programs) * shard.real.shape[0] * shard.real.shape[1]
+    # A head is read, its minima with a prediction that stays near are written, and read again.
+    moved = 3 * len(programs) * shard.real.nbytes
+    return {
+        "plain_scores_per_second": scores / seconds,
+        "plain_share_of_bandwidth": moved / seconds / bandwidth(shard.real.device.type),
+    }
+
+
+def capturing(loaded: LoadedModel, texts: Texts, tokens: int) -> float:
+    """Texts a second whose attention reaches this process, all heads."""
+    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    few = Texts(texts.name, texts.documents[:TEXTS_AT_ONCE])
+    captured(loaded, few, heads, tokens)
+    return len(few.documents) / timed(lambda: captured(loaded, few, heads, tokens))[0]
+
+
+def rates_block(records: Sequence[dict[str, Any]]) -> str:
+    """What was measured on the device, beside its limits."""
+    (record,) = records
+    r, c = record["results"], record["configuration"]
+    size = (
+        f"{c['programs']:,} programs, {c['texts']:,} texts of {c['tokens']} tokens, "
+        f"{c['heads']:,} heads; {record['machine']['gpu']}"
+    )
+    rows = [
+        ["all programs evaluated on all texts, s", f"{r['evaluate_seconds']:.1f}"],
+        ["a program on a text, µs", f"{r['evaluate_us_per_program_text']:.1f}"],
+        ["results written, of the memory's bandwidth", f"{r['evaluate_share_of_bandwidth']:.3f}"],
+        ["all scored against all heads, s", f"{r['score_seconds']:.1f}"],
+        ["IoUs a second", f"{r['scores_per_second']:,.0f}"],
+        ["of what the device's minima and sums allow", f"{r['score_share_of_limit']:.2f}"],
+        ["IoUs a second by torch alone", f"{r['plain_scores_per_second']:,.0f}"],
+        ["torch alone, of the memory's bandwidth", f"{r['plain_share_of_bandwidth']:.2f}"],
+        ["minima and sums a second", f"{r['min_add_per_second']:.2e}"],
+        ["bytes copied a second", f"{r['bytes_per_second']:.2e}"],
+        ["memory of the device, MB", f"{r['memory_mb']:,}"],
+        ["texts captured a second, 270 heads", f"{r['capture_texts_per_second']:.1f}"],
+    ]
+    return table([size, "measured"], rows)
+
+
+BLOCKS = {"rates": rates_block}
+
+
+@click.command()
+@click.option("--model", default="smollm2-135m", show_default=True)
+@click.option("--programs", default=1000, show_default=True)
+@click.option("--texts", default=1000, show_default=True)
+@click.option("--tokens", default=256, show_default=True, help="Of every text.")
+@click.option("--heads", default=704, show_default=True, help="Of TinyLlama: 22 layers of 32.")
+@click.option("--output", type=click.Path(path_type=Path), default=FOLDER)
+def main(model: str, programs: int, texts: int, tokens: int, heads: int, output: Path) -> None:
+    """Measure the CUDA device that HEADSCRIPT_DEVICE names."""
+    device = chosen_device()
+    if not device.startswith("cuda"):
+        raise InputError(f"this measures a CUDA device: set HEADSCRIPT_DEVICE=cuda, not {device}")
+    loaded = load_model(model)
+    source = long_texts(loaded, CODE, texts, tokens)
+    read = read_tokens(source.documents, loaded.tokenizer, load_spacy(), tokens)
+    results = measured(library_programs(programs, read), read, heads, device)
+    results["capture_texts_per_second"] = capturing(loaded, source, tokens)
+    about = [about_texts(source, read)]
+    click.echo(write("accelerator", claim=CLAIM, results=results, texts=about, folder=output))
+
+
+if __name__ == "__main__":
+    main()
