@@ -26,6 +26,7 @@ def batch_of(loaded: LoadedModel, texts: Sequence[str], most: int, side: str = "
 
 def run(loaded: LoadedModel, ids: Tensor, mask: Tensor) -> Tensor:
     """[token, logit] of all real tokens, text after text."""
+    ids, mask = ids.to(loaded.model.device), mask.to(loaded.model.device)
     with torch.no_grad():
         # Positions count real tokens, as `generate` has them.
         position_ids = (mask.cumsum(-1) - 1).clamp_min(0)

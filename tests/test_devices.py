@@ -15,17 +15,22 @@ from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.models import load_model
 from interpreter.overlap import HeadIoU
+from interpreter.replacement import replaced
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
 from synth import scoring
 from synth.outlines_proposer import OutlinesProposer
 from synth.prompt import Prompt
-from tests.tiny_models import tokenizer, writer
+from tests.replacing import PROGRAMS as REPLACED
+from tests.running import batch_of, run
+from tests.tiny_models import tiny, tokenizer, writer
 
 PROGRAMS = [
     *(primitive.example for primitive in PRIMITIVES.values()),
     "when noun: 3 recent(stop) + 1 before(noun); score(2.0 same_word - 0.5 distance(any))",
 ]
+
+STORIES = load_texts("stories").documents[:2]
 
 AVAILABLE = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
 
@@ -83,6 +88,22 @@ def test_heads_are_explained_with_the_model_on_every_device(
     again = CliRunner().invoke(main, ["score", *named, "--json"], catch_exceptions=False)
     ious = [json.loads(result.stdout)["mean_iou"] for result in (found, again)]
     assert ious[0] == pytest.approx(ious[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("device", AVAILABLE)
+def test_programs_replace_heads_on_every_device(device: str) -> None:
+    if not AVAILABLE[device]:
+        pytest.skip(f"this machine has no {device} device")
+    loaded = tiny("llama")
+    ids, mask = batch_of(loaded, STORIES, 30)
+    with replaced(loaded, REPLACED):
+        expected = run(loaded, ids, mask)
+    loaded.model.to(device)
+    with replaced(loaded, REPLACED):
+        found = run(loaded, ids, mask)
+    assert found.device.type == device
+    torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(run(loaded, ids, mask).cpu(), expected, atol=1e-2)
 
 
 @pytest.mark.parametrize("device", ["abacus", "cuda"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import bench_command, cluster, growth, large_run, pruning, streaming
+from experiments import accelerator, bench_command, cluster, growth, large_run, pruning, streaming
 from experiments.results import read
 from experiments.sources import long_texts
 from grammar.errors import InputError
@@ -16,7 +16,7 @@ from interpreter.capture import Captured, captured
 from interpreter.stored_patterns import read_patterns
 from interpreter.texts import Texts, load_texts
 from synth.scorer import Scorer
-from tests.tiny_models import HEADS, LAYERS, tiny, tokenizer
+from tests.tiny_models import HEADS, LAYERS, tiny, tokenizer, writer
 
 BENCH = {
     "sizes": {"tokens": 96},
@@ -128,6 +128,23 @@ def test_bounds_leave_out_no_best_program(tagger) -> None:
     left = [row["left"] for row in found["blocks"]]
     assert left == sorted(left)
     assert 1 / 12 <= left[0] <= left[-1] <= 1
+
+
+def test_a_device_is_held_against_its_limits(tmp_path: Path, tagger, monkeypatch) -> None:
+    """The whole claim, small, on the CPU; what its kernel and torch say must agree, or it fails."""
+    monkeypatch.setattr(accelerator, "COPIED", 2**16)
+    monkeypatch.setattr(accelerator, "TEXTS_AT_ONCE", 3)
+    sizes = {"programs": 9, "texts": 4, "tokens": 24, "heads": 5}
+    words = [word for name, size in sizes.items() for word in (f"--{name}", str(size))]
+    folder = writer(tmp_path / "model")
+    arguments = ["--model", folder, *words, "--output", str(tmp_path)]
+    CliRunner().invoke(accelerator.main, arguments, catch_exceptions=False)
+    records = read("accelerator", tmp_path)
+    found = records[0]["results"]
+    assert found["min_adds"] == 9 * 4 * 5 * (24 * 25 // 2)
+    assert found["evaluate_bytes"] == 9 * 4 * 24 * 24 * 4
+    assert 0 < found["score_share_of_limit"] < 1
+    assert "9 programs, 4 texts of 24 tokens, 5 heads" in accelerator.rates_block(records)
 
 
 @pytest.mark.parametrize("claim", [cluster, growth, large_run, pruning, streaming])
