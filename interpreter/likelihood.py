@@ -86,7 +86,8 @@ class Batch:
 
     def rows(self, tagger: "Language", facts_of: FactsOf) -> Rows:
         """Where programs give their rows for these examples."""
-        return rows_for(self._loaded, tagger, facts_of, [e.text for e in self.examples])
+        texts = [e.text for e in self.examples]
+        return rows_for(self._loaded, tagger, facts_of, texts, self._loaded.model.device)
 
     def logits(self) -> Tensor:
         """[asked, vocabulary] float32 of the model as it is, example after example."""

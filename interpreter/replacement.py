@@ -120,7 +120,15 @@ class _Running:
                     check_cost(tree, longest)
                 except InputError as error:
                     raise InputError(f"L{layer}H{head} can't be replaced: {error}") from error
-        self._rows = rows_of_ids(self._loaded, self._tagger, self._facts_of, ids, mask, past)
+        self._rows = rows_of_ids(
+            self._loaded,
+            self._tagger,
+            self._facts_of,
+            ids,
+            mask,
+            past=past,
+            device=self._loaded.model.device,
+        )
         self._reached = set()
 
     def _with_past(self, ids: Tensor, given: Mapping[str, Any]) -> tuple[Tensor, Tensor, int]:

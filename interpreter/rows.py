@@ -71,12 +71,16 @@ class Rows:
 
 
 def rows_for(
-    loaded: LoadedModel, tagger: "Language", facts_of: FactsOf, texts: Sequence[Encoded]
+    loaded: LoadedModel,
+    tagger: "Language",
+    facts_of: FactsOf,
+    texts: Sequence[Encoded],
+    device: torch.device | str,
 ) -> Rows:
-    """Rows for all tokens of some texts, padded on the right."""
+    """Rows on a device for all tokens of some texts, padded on the right."""
     if not loaded.causal:
-        return rows_of_texts(loaded, tagger, texts)
-    return rows_of_ids(loaded, tagger, facts_of, *padded(texts))
+        return rows_of_texts(loaded, tagger, texts, device)
+    return rows_of_ids(loaded, tagger, facts_of, *padded(texts), device=device)
 
 
 def padded(texts: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
@@ -96,7 +100,9 @@ def rows_of_ids(
     facts_of: FactsOf,
     ids: Tensor,
     mask: Tensor,
+    *,
     past: int = 0,
+    device: torch.device | str,
 ) -> Rows:
     """Rows for the queries after `past` tokens, from ids and mask [batch, tokens] of all tokens.
 
@@ -115,17 +121,22 @@ def rows_of_ids(
         tag(tokens, tagger),
         causal=loaded.causal,
         last=facts_of == "prefix",
-        device=loaded.model.device,
+        device=device,
     )
     return Rows(facts, facts_of, at, places, (len(ids), ids.shape[1] - past, ids.shape[1]))
 
 
-def rows_of_texts(loaded: LoadedModel, tagger: "Language", texts: Sequence[Encoded]) -> Rows:
+def rows_of_texts(
+    loaded: LoadedModel,
+    tagger: "Language",
+    texts: Sequence[Encoded],
+    device: torch.device | str,
+) -> Rows:
     """Rows for all tokens of known texts, padded on the right, with facts of the whole texts.
 
     A tokenizer that makes letters small loses them in the ids; here they are not lost.
     """
-    facts = make_facts(tag(texts, tagger), causal=loaded.causal, device=loaded.model.device)
+    facts = make_facts(tag(texts, tagger), causal=loaded.causal, device=device)
     at = [torch.arange(len(text.ids)) for text in texts]
     places = [(text, i, i) for text, positions in enumerate(at) for i in positions.tolist()]
     width = facts.real.shape[1]

@@ -108,7 +108,7 @@ class Features:
     def _mixture(
         self, rule: Rule, rows: Tensor, fixed: Tensor, weights: dict[int, list[Tensor]]
     ) -> Tensor:
-        shares = torch.softmax(rule.free, 0)
+        shares = torch.softmax(rule.free, 0).to(fixed.device)
         result: Tensor = torch.tensordot(shares, fixed, dims=1)
         for i, logits in rule.logits.items():
             result = result + shares[i] * self._evaluator.softmax(logits, weights[i]) * rows

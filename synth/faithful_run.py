@@ -169,9 +169,8 @@ def seen_on(
     loaded: LoadedModel, texts: Texts, heads: Sequence[Head], tokens: int, facts_of: FactsOf
 ) -> Seen:
     patterns = capture(loaded, texts, heads, tokens)
-    rows = rows_for(
-        loaded, load_spacy(), facts_of, encode(texts.documents, loaded.tokenizer, tokens)
-    )
+    read = encode(texts.documents, loaded.tokenizer, tokens)
+    rows = rows_for(loaded, load_spacy(), facts_of, read, patterns.attention.device)
     return Seen(texts, patterns, rows, Evaluator(rows.facts))
 
 

@@ -22,6 +22,7 @@ from synth import scoring
 from synth.outlines_proposer import OutlinesProposer
 from synth.prompt import Prompt
 from tests.replacing import PROGRAMS as REPLACED
+from tests.replacing import library_for, model_folder
 from tests.running import batch_of, run
 from tests.tiny_models import tiny, tokenizer, writer
 
@@ -104,6 +105,28 @@ def test_programs_replace_heads_on_every_device(device: str) -> None:
     assert found.device.type == device
     torch.testing.assert_close(found.cpu(), expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(run(loaded, ids, mask).cpu(), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("device", AVAILABLE)
+def test_programs_are_tuned_on_every_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    """Error and divergence before tuning are those of the CPU, and tuning goes through."""
+    if not AVAILABLE[device]:
+        pytest.skip(f"this machine has no {device} device")
+    model = model_folder(tmp_path / "model")
+    found = []
+    for number, place in enumerate(("cpu", device)):
+        monkeypatch.setenv("HEADSCRIPT_DEVICE", place)
+        library = library_for(tmp_path / f"{number}.sqlite", model, REPLACED)
+        named = ["--model", str(model), "--library", str(library), "--max-tokens", "24"]
+        few = ["--documents", "2", "--rounds", "1", "--parts", "2", "--json"]
+        result = CliRunner().invoke(main, ["tune", *named, *few], catch_exceptions=False)
+        found.append(json.loads(result.stdout))
+    expected, again = found
+    assert again["output_error"] == pytest.approx(expected["output_error"], abs=1e-4)
+    assert again["divergences"][0] == pytest.approx(expected["divergences"][0], rel=1e-2)
+    assert len(again["divergences"]) == 2
 
 
 @pytest.mark.parametrize("device", ["abacus", "cuda"])

@@ -39,7 +39,7 @@ def test_rows_are_the_same_and_no_prefix_is_read_twice(tagger) -> None:
     for rows in passes:
         ids = torch.tensor(rows)
         found, expected = (
-            rows_of_ids(loaded, whose, "prefix", ids, torch.ones_like(ids))
+            rows_of_ids(loaded, whose, "prefix", ids, torch.ones_like(ids), device="cpu")
             for whose in (remembered, tagger)
         )
         for field in dataclasses.fields(expected.facts):

@@ -53,7 +53,7 @@ def tree(text: str) -> Node:
 def test_a_known_program_is_grown(truth: str, facts_of: FactsOf) -> None:
     loaded, tagger = tiny("llama"), load_spacy()
     encoded = encode(STORIES[:4], loaded.tokenizer, 32)
-    rows = rows_for(loaded, tagger, facts_of, encoded)
+    rows = rows_for(loaded, tagger, facts_of, encoded, "cpu")
     matrices = rows.placed(Evaluator(rows.facts).matrices(tree(truth)))
     values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
     patterns = Captured(((0, 0),), tag(encoded, tagger), matrices[:, None], values, True)
@@ -68,7 +68,7 @@ def test_a_known_program_is_grown(truth: str, facts_of: FactsOf) -> None:
 def test_a_program_that_would_be_too_long_has_fewer_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, tagger = tiny("llama"), load_spacy()
     encoded = encode(STORIES[:4], loaded.tokenizer, 32)
-    rows = rows_for(loaded, tagger, "text", encoded)
+    rows = rows_for(loaded, tagger, "text", encoded, "cpu")
     truth = rows.placed(Evaluator(rows.facts).matrices(tree("40 first + 30 back(1) + 30 noun")))
     values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
     patterns = Captured(((0, 0),), tag(encoded, tagger), truth[:, None], values, True)
