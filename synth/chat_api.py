@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,11 +33,14 @@ BUSY = (429, 503)
 REFUSED = (401, 403, 404)
 """Statuses that mean: others fare no better.  400, 413 and 422 may be of one prompt, too long."""
 
+OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None}
+"""What a server says it does not support, by what that is sent instead: newer models of OpenAI."""
+
 MISSHAPEN = (KeyError, TypeError, ValueError, RecursionError)
 """What reading a body raises that is no JSON, or another one than was expected."""
 
-FIRST_WAIT = 2.0
-"""Seconds before the second try of a busy server that does not say when; then twice as many."""
+FIRST_WAIT = 1.0
+"""Seconds before the second try of a busy server, or what it says if longer; then twice as many."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,12 @@ class ChatApi:
         self._url = base_url.rstrip("/")
         self._timeout = timeout
         self._key = _key()
+        self._unsupported: set[str] = set()
 
     def models(self) -> list[str]:
         """The names of the server's models.  Raises InputError where it does not answer."""
         try:
-            body = json.loads(self._content("GET", "/models", None))
+            body = json.loads(self._checked("/models", *self._said("GET", "/models", None)))
             return [_text(model["id"]) for model in body["data"]]
         except (ProposerFailedError, *MISSHAPEN) as error:
             raise InputError(self._shown(f"no models at {self._url}: {failure(error)}")) from error
@@ -74,13 +78,20 @@ class ChatApi:
     def complete(self, model: str, messages: Sequence[tuple[str, str]], **options: Any) -> Answers:
         """The answers to some messages; `options` are further fields of the request.
 
+        What the server does not support is sent as `OTHERWISE` has it, from then on.
+
         Raises ProposerFailedError where this request came to nothing, and InputError where
         others would fare no better: a key or a model that the server refuses.
         """
         turns = [{"role": role, "content": content} for role, content in messages]
-        content = self._content(
-            "POST", "/chat/completions", {"model": model, "messages": turns, **options}
-        )
+        path, sent = "/chat/completions", {"model": model, "messages": turns}
+        while True:
+            status, said = self._said("POST", path, sent | self._supported(options))
+            refused = _unsupported(said) if status == 400 else None
+            if refused is None or refused in self._unsupported:
+                break
+            self._unsupported.add(refused)
+        content = self._checked(path, status, said)
         try:
             body = json.loads(content)
             choices = body["choices"]
@@ -94,7 +105,12 @@ class ChatApi:
             raise self._failed("sent no answers")
         return Answers(texts, finished, read, written)
 
-    def _content(self, method: str, path: str, sent: Any) -> str:
+    def _supported(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        names = {k: OTHERWISE[k] if k in self._unsupported else k for k in options}
+        return {name: options[k] for k, name in names.items() if name is not None}
+
+    def _said(self, method: str, path: str, sent: Any) -> tuple[int, str]:
+        """Status and body, as text."""
         try:
             # In a thread of its own, since a notebook's has a loop already.
             with start_blocking_portal() as portal:
@@ -103,7 +119,10 @@ class ChatApi:
             raise self._failed(f"took over {self._timeout:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failed(f"failed: {failure(error)}") from error
-        said: str = content.decode("utf-8", "replace")
+        return status, content.decode("utf-8", "replace")
+
+    def _checked(self, path: str, status: int, said: str) -> str:
+        """The body of a request that went through."""
         if status in REFUSED:
             refusal = f"{self._url}{path} refuses the request, status {status}: {said}"
             raise InputError(self._shown(refusal))
@@ -126,7 +145,7 @@ class ChatApi:
                     if response.status_code not in BUSY:
                         return response.status_code, content
                     asked = response.headers.get("retry-after", "")
-                    wait = float(asked) if asked.isdecimal() else wait
+                    wait = max(wait, float(asked)) if asked.isdecimal() else wait
                     if current_time() + wait > scope.deadline:
                         raise self._failed(f"is busy (status {response.status_code})")
                     await sleep(wait)
@@ -149,6 +168,16 @@ def _key() -> str:
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"{KEY} is no key: set it to one line of ASCII characters")
     return key
+
+
+def _unsupported(said: str) -> str | None:
+    """The option that an error body names as one that the model does not take."""
+    try:
+        error = json.loads(said)["error"]
+        known = str(error["code"]).startswith("unsupported") and error["param"] in OTHERWISE
+    except MISSHAPEN:
+        return None
+    return str(error["param"]) if known else None
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,31 @@ def test_texts_that_no_library_holds() -> None:
         *_, half, zero, last = proposer(api).propose(PROMPT, 3, 0)
     assert [half.text, zero.text, last.text] == ["half ?", "back(1)?", "self"]
     assert "half ?" in api.requests[1]["messages"][-2]["content"]
+
+
+def unsupported(param: Any, code: str = "unsupported_parameter") -> Reply:
+    message = f"'{param}' is not supported with this model."
+    return send({"error": {"message": message, "param": param, "code": code}}, 400)
+
+
+def test_a_server_that_takes_fewer_options_is_asked_by_others() -> None:
+    refusals = unsupported("max_tokens"), unsupported("temperature", "unsupported_value")
+    with fake_api(*refusals, answer("self")) as api:
+        asked = proposer(api)
+        assert [d.text for d in asked.propose(PROMPT, 1, 0)] == ["self"]
+        asked.propose(PROMPT, 1, 0)
+    first, _, third, fourth = api.requests
+    assert third["max_completion_tokens"] == first["max_tokens"] == fourth["max_completion_tokens"]
+    for request in (third, fourth):
+        assert not {"max_tokens", "temperature"} & request.keys()
+        assert request["seed"] == 0
+
+
+@pytest.mark.parametrize("param", ["max_tokens", "messages", None, []])
+def test_what_stays_unsupported_is_a_failure(param: Any) -> None:
+    with fake_api(unsupported(param)) as api, pytest.raises(ProposerFailedError, match="400"):
+        proposer(api).propose(PROMPT, 1, 0)
+    assert len(api.requests) == (2 if param == "max_tokens" else 1)
 
 
 def test_a_busy_server_is_asked_again() -> None:
