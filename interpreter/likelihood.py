@@ -105,7 +105,7 @@ class Batch:
             logits, self._answers.to(logits.device), reduction="none"
         )
         return [
-            float(part.double().sum())
+            float(part.cpu().double().sum())
             for part in losses.split([len(e.asked) for e in self.examples])
         ]
 

@@ -33,8 +33,13 @@ BUSY = (429, 503)
 REFUSED = (401, 403, 404)
 """Statuses that mean: others fare no better.  400, 413 and 422 may be of one prompt, too long."""
 
-OTHERWISE = {"max_tokens": "max_completion_tokens", "temperature": None, "seed": None}
-"""What a server says it does not support, by what that is sent instead: newer models of OpenAI."""
+OTHERWISE = {
+    "max_tokens": "max_completion_tokens",
+    "temperature": None,
+    "top_p": None,
+    "seed": None,
+}
+"""What newer models of OpenAI say they do not support, by what is sent in its place."""
 
 MISSHAPEN = (KeyError, TypeError, ValueError, RecursionError)
 """What reading a body raises that is no JSON, or another one than was expected."""
@@ -86,9 +91,10 @@ class ChatApi:
         turns = [{"role": role, "content": content} for role, content in messages]
         path, sent = "/chat/completions", {"model": model, "messages": turns}
         while True:
-            status, said = self._said("POST", path, sent | self._supported(options))
-            refused = _unsupported(said) if status == 400 else None
-            if refused is None or refused in self._unsupported:
+            fields = self._supported(options)
+            status, said = self._said("POST", path, sent | fields)
+            refused = _refused(said) if status == 400 else None
+            if refused not in fields:
                 break
             self._unsupported.add(refused)
         content = self._checked(path, status, said)
@@ -147,7 +153,8 @@ class ChatApi:
                     asked = response.headers.get("retry-after", "")
                     wait = max(wait, float(asked)) if asked.isdecimal() else wait
                     if current_time() + wait > scope.deadline:
-                        raise self._failed(f"is busy (status {response.status_code})")
+                        said = content.decode("utf-8", "replace")
+                        raise self._failed(f"is busy (status {response.status_code}): {said}")
                     await sleep(wait)
                     wait *= 2
 
@@ -170,7 +177,7 @@ def _key() -> str:
     return key
 
 
-def _unsupported(said: str) -> str | None:
+def _refused(said: str) -> str | None:
     """The option that an error body names as one that the model does not take."""
     try:
         error = json.loads(said)["error"]

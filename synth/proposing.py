@@ -80,8 +80,9 @@ class Rounds:
                     return
                 asked = self._asked(prompts, heads, batch, count)
                 for head, proposals in zip(heads, asked, strict=True):
-                    self._record(head, batch, proposals)
+                    self._library.record_batch(self._run, *head, STAGE, batch, proposals)
                     bar.advance(task)
+                self._check_lost(heads[-1], asked[-1][0])
 
     def _turns(self, missing: dict[Head, list[int]]) -> Iterator[tuple[int, list[Head]]]:
         """Batches, each with the heads that it is asked for at once; the next when it is stored."""
@@ -138,21 +139,24 @@ class Rounds:
 
     def _asked(
         self, prompts: list[Prompt], heads: list[Head], batch: int, count: int
-    ) -> Iterator[list[Proposal]]:
+    ) -> list[list[Proposal]]:
         """What is proposed for each of the heads."""
         seeds = [_seed(self._settings.seed, *head, batch) for head in heads]
         started = time.monotonic()
         answers = self._answers(prompts, count, seeds)
         took = (time.monotonic() - started) / len(prompts)
+        found = []
         for prompt, seed, answer in zip(prompts, seeds, answers, strict=True):
             if isinstance(answer, Exception):
-                self._lost += 1
                 most = most_dollars(self._proposer, prompt, count)
                 drafts = [Draft("", False, 0, took, most, failure=failure(answer))]
             else:
-                self._lost = 0
                 drafts = answer
-            yield [_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts]
+            found.append([_proposal(d, self._proposer.name, prompt.sha256, seed) for d in drafts])
+        # Heads that are asked about together are lost together: once.
+        all_lost = all(isinstance(answer, Exception) for answer in answers)
+        self._lost = self._lost + 1 if all_lost else 0
+        return found
 
     def _answers(
         self, prompts: list[Prompt], count: int, seeds: list[int]
@@ -166,12 +170,11 @@ class Rounds:
         except Exception as error:  # whatever a model dies of costs its own batches
             return [error] * len(prompts)
 
-    def _record(self, head: Head, batch: int, proposals: list[Proposal]) -> None:
-        self._library.record_batch(self._run, *head, STAGE, batch, proposals)
+    def _check_lost(self, head: Head, last: Proposal) -> None:
         if self._lost == FAILURES:
             raise InputError(
                 f"{self._proposer.name} failed {FAILURES} times in a row, last for "
-                f"{head_name(*head)}: {proposals[0].message}; the same command goes on from here"
+                f"{head_name(*head)}: {last.message}; the same command goes on from here"
             )
 
     def _pass_on(self, head: Head) -> None:

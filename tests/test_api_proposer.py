@@ -1,7 +1,9 @@
 """Models behind HTTP: what they say is read, what they break or cost is counted."""
 
 import asyncio
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from grammar.errors import InputError
 from interpreter.texts import Texts, load_texts
 from synth.api_proposer import ApiProposer, program_in
 from synth.budget import Limits
-from synth.chat_api import KEY, MAX_RESPONSE_BYTES
+from synth.chat_api import FIRST_WAIT, KEY, MAX_RESPONSE_BYTES
 from synth.job import Settings
 from synth.library import Library, StoredProposal
 from synth.prompt import Prompt
@@ -20,6 +22,7 @@ from synth.results import RunResults, run_results
 from synth.vllm_proposer import PROBE, VllmServerProposer, is_held
 from tests.fake_api import (
     FakeApi,
+    Handler,
     Reply,
     answer,
     completion,
@@ -201,16 +204,35 @@ def unsupported(param: Any, code: str = "unsupported_parameter") -> Reply:
 
 
 def test_a_server_that_takes_fewer_options_is_asked_by_others() -> None:
-    refusals = unsupported("max_tokens"), unsupported("temperature", "unsupported_value")
+    others = ("temperature", "unsupported_value"), ("top_p", "unsupported_parameter")
+    refusals = [unsupported("max_tokens"), *(unsupported(*other) for other in others)]
     with fake_api(*refusals, answer("self")) as api:
         asked = proposer(api)
         assert [d.text for d in asked.propose(PROMPT, 1, 0)] == ["self"]
         asked.propose(PROMPT, 1, 0)
-    first, _, third, fourth = api.requests
-    assert third["max_completion_tokens"] == first["max_tokens"] == fourth["max_completion_tokens"]
-    for request in (third, fourth):
-        assert not {"max_tokens", "temperature"} & request.keys()
+    first, *_, last, later = api.requests
+    assert len(api.requests) == 5
+    assert {"max_tokens", "temperature", "top_p"} <= first.keys()
+    for request in (last, later):
+        assert request["max_completion_tokens"] == first["max_tokens"]
+        assert not {"max_tokens", "temperature", "top_p"} & request.keys()
         assert request["seed"] == 0
+
+
+def test_two_that_are_refused_at_once_both_ask_again() -> None:
+    both = threading.Barrier(2)
+
+    def refuse(handler: Handler, body: dict[str, Any]) -> None:
+        if "max_tokens" in body:
+            both.wait(10)
+            unsupported("max_tokens")(handler, body)
+        else:
+            answer("self")(handler, body)
+
+    with fake_api(refuse) as api, ThreadPoolExecutor(2) as pool:
+        asked = proposer(api)
+        answers = list(pool.map(lambda seed: asked.propose(PROMPT, 1, seed), range(2)))
+    assert [[d.text for d in drafts] for drafts in answers] == [["self"], ["self"]]
 
 
 @pytest.mark.parametrize("param", ["max_tokens", "messages", None, []])
@@ -221,8 +243,19 @@ def test_what_stays_unsupported_is_a_failure(param: Any) -> None:
 
 
 def test_a_busy_server_is_asked_again() -> None:
+    started = time.monotonic()
     with fake_api(send(b"", 429, Retry_After="0"), answer("self")) as api:
         assert [d.text for d in proposer(api).propose(PROMPT, 1, 0)] == ["self"]
+    assert time.monotonic() - started >= FIRST_WAIT
+
+
+def test_a_server_that_stays_busy_says_why() -> None:
+    said = r"busy \(status 429\): no quota left"
+    with (
+        fake_api(send(b"no quota left", 429)) as api,
+        pytest.raises(ProposerFailedError, match=said),
+    ):
+        proposer(api, timeout=0.5).propose(PROMPT, 1, 0)
 
 
 def test_what_is_no_url() -> None:

@@ -114,20 +114,25 @@ def test_a_lost_answer_costs_its_own_batch(library: Library, patterns: Captured)
     assert len(places(proposals)) == 9 - 4
 
 
-def test_three_lost_in_a_row_end_it_and_it_goes_on(library: Library, patterns: Captured) -> None:
-    with pytest.raises(InputError, match="failed 3 times in a row, last for L0H1: hung up"):
-        asked(library, patterns, Many(1, 2, 3))
+def test_a_row_of_lost_batches_ends_it_and_it_goes_on(
+    library: Library, patterns: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synth.proposing.FAILURES", 2)
+    with pytest.raises(InputError, match="failed 2 times in a row, last for L1H0: hung up"):
+        asked(library, patterns, Many(*range(6)))
     proposer = Many()
     proposals = asked(library, patterns, proposer)
-    assert [len(prompts) for prompts in proposer.asked] == [2, 3]
-    assert len(places(proposals)) == 9 - 3
+    assert [len(prompts) for prompts in proposer.asked] == [3]
+    assert len(places(proposals)) == 9 - 6
 
 
-def test_what_dies_as_a_whole_costs_its_batches(library: Library, patterns: Captured) -> None:
+def test_what_dies_as_a_whole_costs_its_batches_and_counts_once(
+    library: Library, patterns: Captured
+) -> None:
     with pytest.raises(InputError, match=r"3 times in a row.*out of memory"):
         asked(library, patterns, Many(dies=True))
     (run,) = library.runs()
-    assert sum(p.code == "failed" for p in library.proposals(run)) == 3
+    assert sum(p.code == "failed" for p in library.proposals(run)) == 3 * 3
 
 
 def test_a_limit_is_looked_at_before_every_batch(library: Library, patterns: Captured) -> None:
