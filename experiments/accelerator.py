@@ -6,20 +6,20 @@ Programs are those of the shipped library of SmolLM2 and mutants of them, texts 
 Python's standard library, and the heads are random: their number is what matters to time.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import torch
 from torch import Tensor
 
 from experiments.bench_command import library_programs
+from experiments.bench_models import timed
 from experiments.results import FOLDER, about_texts, machine, write
 from experiments.sources import CODE, long_texts
 from experiments.tables import table
+from grammar.errors import InputError
 from grammar.token_facts import Token
 from grammar.tree import Node
 from interpreter import overlap_cores
@@ -34,30 +34,16 @@ from interpreter.texts import Texts
 from interpreter.tokens import read_tokens
 
 CLAIM = "Programs are evaluated and scored at a good share of what a device allows."
-TEXTS_AT_ONCE = 64
+TEXTS_AT_ONCE = 32
 """One step of a program on so many is work enough for a large accelerator."""
 PLAIN_PROGRAMS = 8
 """Scored by torch alone, which takes long."""
+COMPARED = 100
+"""Programs whose scores by the kernel and by torch must agree: more than go into one tile."""
 COPIED = 2**28
 """Numbers of a copy by which the memory is measured."""
 REPEATS = 10
 CAPTURED_TEXTS = 8
-
-T = TypeVar("T")
-
-
-def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds until the device has done it, and what it gives."""
-    _wait()
-    started = time.perf_counter()
-    found = work()
-    _wait()
-    return time.perf_counter() - started, found
-
-
-def _wait() -> None:
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()
 
 
 def bandwidth(device: str) -> float:
@@ -97,22 +83,17 @@ def measured(
     programs: Sequence[Node], tokens: Sequence[Sequence[Token]], heads: int, device: str
 ) -> dict[str, Any]:
     """Seconds of evaluating and scoring all programs on all texts, and their shares of limits."""
-    evaluating = scoring = 0.0
-    cells = written = 0
-    with progress_bar() as bar:
-        for start in bar.track(
-            range(0, len(tokens), TEXTS_AT_ONCE), description="Evaluating and scoring"
-        ):
-            shard = Shard(tokens[start : start + TEXTS_AT_ONCE], heads, device)
-            if start == 0:
-                plain = beside_torch(shard, programs[:PLAIN_PROGRAMS])
-            seconds, matrices = timed(partial(shard.evaluated, programs))
-            evaluating += seconds
-            scoring += timed(partial(shard.scored, matrices))[0]
-            cells += int(shard.facts.visible.sum())
-            written += sum(one.nbytes for one in matrices)
+    starts = range(0, len(tokens), TEXTS_AT_ONCE)
     memory, limit = bandwidth(device), min_add_limit(device)
+    rate, moved = beside_torch(Shard(tokens[:TEXTS_AT_ONCE], heads, device), programs)
+    steps = []
+    with progress_bar() as bar:
+        for start in bar.track(starts, description="Evaluating and scoring"):
+            shard = Shard(tokens[start : start + TEXTS_AT_ONCE], heads, device)
+            steps.append(_step(shard, programs))
+    evaluating, scoring, written, cells = map(sum, zip(*steps, strict=True))
     scores = len(programs) * len(tokens) * heads
+    min_adds = len(programs) * heads * cells
     return {
         "evaluate_seconds": evaluating,
         "evaluate_us_per_program_text": 1e6 * evaluating / len(programs) / len(tokens),
@@ -120,11 +101,20 @@ def measured(
         "evaluate_share_of_bandwidth": written / evaluating / memory,
         "score_seconds": scoring,
         "scores_per_second": scores / scoring,
-        "min_adds": len(programs) * heads * cells,
-        "score_share_of_limit": len(programs) * heads * cells / scoring / limit,
+        "min_adds": min_adds,
+        "score_share_of_limit": min_adds / scoring / limit,
+        "plain_scores_per_second": rate,
+        "plain_share_of_bandwidth": moved / memory,
         "bytes_per_second": memory,
         "min_add_per_second": limit,
-    } | plain
+    }
+
+
+def _step(shard: Shard, programs: Sequence[Node]) -> tuple[float, float, int, int]:
+    """Seconds of evaluating and of scoring, bytes of results, visible cells."""
+    evaluating, matrices = timed(lambda: shard.evaluated(programs))
+    scoring, _ = timed(lambda: shard.scored(matrices))
+    return evaluating, scoring, sum(m.nbytes for m in matrices), int(shard.facts.visible.sum())
 
 
 def min_add_limit(device: str) -> float:
@@ -134,22 +124,20 @@ def min_add_limit(device: str) -> float:
     # Triton comes with the torch that has CUDA.
     from interpreter.overlap_cuda import overlap_limit
 
-    return overlap_limit()
+    return overlap_limit(device)
 
 
-def beside_torch(shard: Shard, programs: Sequence[Node]) -> dict[str, Any]:
-    """Rates of the kernel and of torch alone on the same programs, which must agree."""
-    matrices = shard.evaluated(programs)
+def beside_torch(shard: Shard, programs: Sequence[Node]) -> tuple[float, float]:
+    """IoUs and bytes a second of torch alone; it must agree with the kernel on more programs."""
+    matrices = shard.evaluated(programs[:COMPARED])
     expected = shard.scored_plainly(matrices)
     torch.testing.assert_close(shard.scored(matrices), expected, atol=1e-5, rtol=1e-5)
-    seconds, _ = timed(lambda: shard.scored_plainly(matrices))
-    scores = len(programs) * shard.real.shape[0] * shard.real.shape[1]
+    few = matrices[:PLAIN_PROGRAMS]
+    seconds, _ = timed(lambda: shard.scored_plainly(few))
+    scores = len(few) * shard.real.shape[0] * shard.real.shape[1]
     # A head is read, its minima with a prediction that stays near are written, and read again.
-    moved = 3 * len(programs) * shard.real.nbytes
-    return {
-        "plain_scores_per_second": scores / seconds,
-        "plain_share_of_bandwidth": moved / seconds / bandwidth(shard.real.device.type),
-    }
+    moved = 3 * len(few) * shard.real.nbytes
+    return scores / seconds, moved / seconds
 
 
 def capturing(loaded: LoadedModel, texts: Texts, tokens: int) -> float:
@@ -200,6 +188,8 @@ BLOCKS = {"rates": rates_block}
 def main(model: str, programs: int, texts: int, tokens: int, heads: int, output: Path) -> None:
     """Measure the device that HEADSCRIPT_DEVICE names: cpu or cuda."""
     device = chosen_device()
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise InputError(f"HEADSCRIPT_DEVICE={device}: this measures cpu or cuda")
     loaded = load_model(model)
     source = long_texts(loaded, CODE, texts, tokens)
     read = read_tokens(source.documents, loaded.tokenizer, load_spacy(), tokens)

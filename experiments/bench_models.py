@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -20,11 +20,26 @@ TOGETHER = 8
 """Answers of one prompt: as many as `headscript synth` asks for at a time."""
 
 
+T = TypeVar("T")
+
+
+def timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Seconds until it is done, also what an accelerator was given to do, and what it gives."""
+    _wait()
+    started = time.perf_counter()
+    found = work()
+    _wait()
+    return time.perf_counter() - started, found
+
+
 def seconds(work: Callable[[], object]) -> float:
     """How long it takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    return timed(work)[0]
+
+
+def _wait() -> None:
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
 
 
 def masking(programs: Sequence[Node], loaded: LoadedModel) -> dict[str, Any]:
@@ -114,6 +129,7 @@ def capturing(
     batch = tokens[:BATCH_TEXTS]
     heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
     ids, mask = padded_ids(batch)
+    ids, mask = ids.to(loaded.model.device), mask.to(loaded.model.device)
     attention, values = empty_patterns(loaded, batch, heads)
 
     def plain() -> None:

@@ -19,6 +19,7 @@ from experiments.stand_ins import count_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table
 from grammar.errors import InputError
+from interpreter.capture import check_texts
 from interpreter.models import LoadedModel
 from interpreter.texts import Texts
 from synth.faithfulness import reported_and_ordering
@@ -57,6 +58,8 @@ def curves(
     """For every source and length that it reaches: the rise of perplexity at each share."""
     programs = {"chosen": stand_ins(library, loaded, choice, max(lengths), every)}
     order = programs["chosen"].ordered("damage", ordering, min(lengths))
+    for source in sources:
+        check_texts(loaded, source, max(lengths))
     series = ("chosen", "damage")
     found = []
     for source in sources:
@@ -110,7 +113,12 @@ BLOCKS: dict[str, Block] = {"rises": rises}
 
 @click.command()
 @model_options
-@click.option("--texts", multiple=True, default=["stories"], help="May be repeated; `code` too.")
+@click.option(
+    "--texts",
+    multiple=True,
+    default=["stories"],
+    help="May be repeated; after the first, `code` and files of questions too.",
+)
 @click.option("--order-texts", help="As of `headscript replace`.")
 @click.option("--fractions", default="0.1,0.25,0.5,1", show_default=True)
 @click.option("--choice", help="Which choice of each head.  [default: the most faithful]")

@@ -153,7 +153,10 @@ def _command(name: str, context: click.Context) -> str:
     words = ["python", "-m", f"experiments.{name}"]
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
-        if parameter.name in PRIVATE or value == parameter.get_default(context) or value is None:
+        default = parameter.get_default(context)
+        if parameter.multiple and default is not None:
+            default = tuple(default)
+        if parameter.name in PRIVATE or value == default or value is None:
             continue
         option = max(parameter.opts, key=len)
         if isinstance(value, bool):

@@ -35,6 +35,7 @@ class StandIns:
         return "prefix" if self.loaded.causal else "text"
 
     def judged(self, texts: Texts, max_tokens: int) -> Judged:
+        """What an order is made from, on these texts."""
         return Judged(self.loaded, self.trees, self.ious, texts, max_tokens, self.facts_of)
 
     def ordered(self, order: str, texts: Texts, max_tokens: int) -> list[Head]:

@@ -52,15 +52,14 @@ class HeadIoU:
 
         Rows sum to 1, or to 0 on padding.
         """
-        self._real = real
         self._rows = visible.any(-1).sum(-1)
-        self._packed = packed(real, visible)
+        self._heads: Packed | Tensor = packed(real, visible) or real
 
     def ious(self, predicted: Iterable[Tensor]) -> Iterator[Tensor]:
         """[text, head] float32 of each prediction, [text, query, key]."""
-        heads = self._packed
-        if heads is None:
-            yield from (iou_with_each(self._real, matrices) for matrices in predicted)
+        heads = self._heads
+        if isinstance(heads, Tensor):
+            yield from (iou_with_each(heads, matrices) for matrices in predicted)
             return
         # One table for all: the memory of a new one costs more time than what is done in it.
         table, waiting = heads.table(), 0

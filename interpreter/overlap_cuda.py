@@ -20,14 +20,12 @@ UNROLLED = 8
 PREDICTIONS, HEADS, WARPS = 64, 64, 4
 """Matrices of a tile, and the warps that share it."""
 
-AT_ONCE = 256
-"""Predictions that are packed before the heads go by."""
+AT_ONCE, TABLE_BYTES = 256, 2**32
+"""Predictions that are packed before the heads go by: as many, or as take so much memory."""
 
 
 class HeadsOnCuda:
     """Heads on texts, packed once, beside which packed predictions go by."""
-
-    at_once = AT_ONCE
 
     def __init__(self, real: Tensor, visible: Tensor) -> None:
         """`real` is [text, head, query, key] float32, `visible` [text, query, key] bool."""
@@ -35,6 +33,8 @@ class HeadsOnCuda:
         self._heads = real.shape[1]
         shape = (len(real), _up(len(self._cells), BLOCK), _up(self._heads, HEADS))
         self._packed = real.new_zeros(shape)
+        most = TABLE_BYTES // (shape[0] * shape[1] * real.element_size())
+        self.at_once = max(PREDICTIONS, min(AT_ONCE, most // PREDICTIONS * PREDICTIONS))
         for text, matrices in enumerate(real):
             cells = matrices.flatten(1)[:, self._cells]
             self._packed[text, : len(self._cells), : self._heads] = cells.T
@@ -42,7 +42,7 @@ class HeadsOnCuda:
     def table(self) -> Tensor:
         """[prediction, text, cell] float32 for so many predictions as go by at once, 0."""
         texts, cells, _ = self._packed.shape
-        return self._packed.new_zeros(AT_ONCE, texts, cells)
+        return self._packed.new_zeros(self.at_once, texts, cells)
 
     def put(self, matrices: Tensor, table: Tensor, place: int) -> None:
         """Packs a prediction, [text, query, key] float32, into a place of the table."""
@@ -55,34 +55,38 @@ class HeadsOnCuda:
         heads = self._packed.shape[2]
         found = predicted.new_zeros(texts, predictions, heads)
         grid = (predictions // PREDICTIONS, heads // HEADS, texts)
-        _overlaps[grid](
-            predicted,
-            self._packed,
-            found,
-            cells,
-            predictions,
-            heads,
-            BLOCK,
-            UNROLLED,
-            PREDICTIONS,
-            HEADS,
-            num_warps=WARPS,
-        )
+        # Triton starts kernels on the current device, whatever its arguments are on.
+        with torch.cuda.device(predicted.device):
+            _overlaps[grid](
+                predicted,
+                self._packed,
+                found,
+                cells,
+                predictions,
+                heads,
+                BLOCK,
+                UNROLLED,
+                PREDICTIONS,
+                HEADS,
+                num_warps=WARPS,
+            )
         return found[:, :count, : self._heads].transpose(0, 1)
 
 
-def overlap_limit(repeats: int = 4096) -> float:
+def overlap_limit(device: torch.device | str, repeats: int = 4096) -> float:
     """Minima added a second on all multiprocessors, of tiles whose values stay in registers."""
-    tiles = 64 * torch.cuda.get_device_properties().multi_processor_count
-    values = torch.rand(PREDICTIONS + HEADS, device="cuda")
+    tiles = 64 * torch.cuda.get_device_properties(device).multi_processor_count
+    values = torch.rand(PREDICTIONS + HEADS, device=device)
     found = values.new_empty(tiles, PREDICTIONS, HEADS)
+    sizes = (repeats, UNROLLED, PREDICTIONS, HEADS)
 
     def run() -> float:
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        _repeated[(tiles,)](values, found, repeats, UNROLLED, PREDICTIONS, HEADS, num_warps=WARPS)
-        torch.cuda.synchronize()
-        return time.perf_counter() - started
+        with torch.cuda.device(device):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            _repeated[(tiles,)](values, found, *sizes, num_warps=WARPS)
+            torch.cuda.synchronize()
+            return time.perf_counter() - started
 
     run()  # compiles
     return float(found.numel() * repeats * UNROLLED / run())

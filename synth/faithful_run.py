@@ -109,13 +109,13 @@ def _order(judged: Judged, place: Path) -> list[Head]:
     """The heads by damage, as it was measured before the run was cut off if it was."""
     if place.exists():
         return [(layer, head) for layer, head in json.loads(place.read_text(encoding="utf-8"))]
-    order = by_damage(judged)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
             f"{place} cannot be written: {error}; set HEADSCRIPT_CACHE to another folder"
         ) from error
+    order = by_damage(judged)
     write_whole(place, [json.dumps(order)])
     return order
 
@@ -168,6 +168,7 @@ def pool_for(programs: Sequence[Node]) -> list[Node]:
 def seen_on(
     loaded: LoadedModel, texts: Texts, heads: Sequence[Head], tokens: int, facts_of: FactsOf
 ) -> Seen:
+    """What the heads do on the texts, and facts about these, on the CPU."""
     patterns = capture(loaded, texts, heads, tokens)
     read = encode(texts.documents, loaded.tokenizer, tokens)
     rows = rows_for(loaded, load_spacy(), facts_of, read, patterns.attention.device)

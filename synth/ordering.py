@@ -42,6 +42,7 @@ class Judged:
     facts_of: FactsOf
 
     def first_texts(self) -> Texts:
+        """The documents on which damage is measured."""
         return Texts(self.texts.name, self.texts.documents[:ORDER_DOCUMENTS])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from statistics import fmean
 
 import torch
@@ -96,11 +96,18 @@ class Scorer:
     def __init__(self, patterns: Captured) -> None:
         self.patterns = patterns
         self.evaluator = Evaluator(patterns.facts())
-        device = chosen_device()
-        on_cpu = device == "cpu"
-        self._of_many = self.evaluator if on_cpu else Evaluator(patterns.facts(device))
-        self._heads = HeadIoU(patterns.attention.to(device), self._of_many.facts.visible)
         self._lengths = torch.tensor([len(tokens) for tokens in patterns.tokens])
+
+    @cached_property
+    def of_many(self) -> Evaluator:
+        """Evaluates many programs, on the device."""
+        device = chosen_device()
+        return self.evaluator if device == "cpu" else Evaluator(self.patterns.facts(device))
+
+    @cached_property
+    def _heads(self) -> HeadIoU:
+        visible = self.of_many.facts.visible
+        return HeadIoU(self.patterns.attention.to(visible.device), visible)
 
     def matrices(self, text: str) -> Tensor:
         """[text, query, key] float32; InputError for no program, or one that costs too much."""
@@ -113,7 +120,7 @@ class Scorer:
 
     def ious(self, texts: Sequence[str]) -> Iterator[Tensor]:
         """For each program [text, head] float32: its IoU with every captured head."""
-        matrices = (self._matrices(text, self._of_many) for text in texts)
+        matrices = (self._matrices(text, self.of_many) for text in texts)
         yield from (ious.cpu() for ious in self._heads.ious(matrices))
 
     def measures(self, text: str, head: Head) -> Measures:

@@ -44,7 +44,7 @@ FALL = 0.8
 """From one round to the next."""
 
 SMALLEST = 1e-6
-"""Nats a token; a divergence below is rounding."""
+"""Nats a token; keeps the logarithm finite where two predictions are the same."""
 
 
 def learning_rate(number: int, step: int) -> float:
@@ -136,7 +136,7 @@ class Tuner:
         """[token, vocabulary] float32: what the model itself predicts, in logarithms."""
         if number not in self._originals:
             with torch.no_grad():
-                # Halves keep the memory down; they are exact to a thousandth of a nat.
+                # Halves keep the memory down; a divergence is off by a thousandth of a nat a token.
                 self._originals[number] = torch.log_softmax(
                     self._batches[number].logits(), -1
                 ).bfloat16()

@@ -10,20 +10,24 @@ from click.testing import CliRunner
 from grammar.errors import InputError
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
+from interpreter.capture import capture
 from interpreter.command_line import main
 from interpreter.evaluate import Evaluator
 from interpreter.facts import make_facts
 from interpreter.models import load_model
 from interpreter.overlap import HeadIoU
 from interpreter.replacement import replaced
+from interpreter.scores import iou_with_each
 from interpreter.texts import load_texts
 from interpreter.tokens import read_tokens
 from synth import scoring
 from synth.outlines_proposer import OutlinesProposer
 from synth.prompt import Prompt
+from synth.scorer import Scorer
 from tests.replacing import PROGRAMS as REPLACED
 from tests.replacing import library_for, model_folder
 from tests.running import batch_of, run
+from tests.test_overlap import patterns
 from tests.tiny_models import tiny, tokenizer, writer
 
 PROGRAMS = [
@@ -84,11 +88,29 @@ def test_heads_are_explained_with_the_model_on_every_device(
     assert all(draft.tokens for draft in drafts)
     CliRunner().invoke(main, ["synth", *named, *asked], catch_exceptions=False)
     found = CliRunner().invoke(main, ["score", *named, "--json"], catch_exceptions=False)
+    some = capture(scoring.known_model(folder), load_texts("stories").split()["test"], [(0, 0)], 24)
+    assert Scorer(some).of_many.facts.visible.device.type == device
     monkeypatch.setenv("HEADSCRIPT_DEVICE", "cpu")
     scoring.known_model.cache_clear()
     again = CliRunner().invoke(main, ["score", *named, "--json"], catch_exceptions=False)
     ious = [json.loads(result.stdout)["mean_iou"] for result in (found, again)]
     assert ious[0] == pytest.approx(ious[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("causal", [True, False])
+def test_many_scores_are_those_of_torch(device: str, causal: bool) -> None:
+    """More programs than are packed at once, more heads than a tile has, texts of two lengths."""
+    if not AVAILABLE[device]:
+        pytest.skip(f"this machine has no {device} device")
+    real_tokens = torch.arange(40) < torch.tensor([[40], [17]])
+    visible = real_tokens[:, :, None] & real_tokens[:, None, :]
+    visible = visible.tril() if causal else visible
+    real = patterns((2, 70, 40, 40), visible[:, None], 0)
+    predicted = patterns((300, 2, 40, 40), visible, 1)
+    found = list(HeadIoU(real.to(device), visible.to(device)).ious(predicted.to(device)))
+    expected = [iou_with_each(real, matrices) for matrices in predicted]
+    torch.testing.assert_close(torch.stack(found).cpu(), torch.stack(expected))
 
 
 @pytest.mark.parametrize("device", AVAILABLE)

@@ -11,7 +11,8 @@ from interpreter.overlap_cores import overlap_limit
 from interpreter.scores import iou, iou_with_each
 
 
-def _patterns(shape: tuple[int, ...], visible: torch.Tensor, seed: int) -> torch.Tensor:
+def patterns(shape: tuple[int, ...], visible: torch.Tensor, seed: int) -> torch.Tensor:
+    """Random rows that sum to 1, or to 0 where nothing is visible."""
     drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) ** 4 + 1e-3
     drawn = drawn * visible
     return drawn / drawn.sum(-1, keepdim=True).clamp_min(1e-9)
@@ -32,8 +33,8 @@ def test_compiled_and_plain_scores_agree(
     visible = real_tokens[:, :, None] & real_tokens[:, None, :]
     if causal:
         visible = visible.tril()
-    real = _patterns((len(lengths), heads, n, n), visible[:, None], 0)
-    predicted = _patterns((programs, len(lengths), n, n), visible, 1)
+    real = patterns((len(lengths), heads, n, n), visible[:, None], 0)
+    predicted = patterns((programs, len(lengths), n, n), visible, 1)
     found = torch.stack(list(HeadIoU(real, visible).ious(predicted)))
     assert found.shape == (programs, len(lengths), heads)
     plain = torch.stack([iou_with_each(real, matrices) for matrices in predicted])
@@ -43,7 +44,7 @@ def test_compiled_and_plain_scores_agree(
 
 def test_what_is_not_compiled_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     visible = torch.ones(1, 8, 8, dtype=torch.bool).tril()
-    real, predicted = _patterns((1, 3, 8, 8), visible, 0), _patterns((2, 1, 8, 8), visible, 1)
+    real, predicted = patterns((1, 3, 8, 8), visible, 0), patterns((2, 1, 8, 8), visible, 1)
     compiled = torch.stack(list(HeadIoU(real, visible).ious(predicted)))
     monkeypatch.setattr(overlap, "COMPILED", False)
     monkeypatch.setattr(overlap_cores, "_overlaps", None)

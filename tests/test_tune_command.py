@@ -97,6 +97,8 @@ def test_an_order_that_cannot_be_kept(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("synth.faithful_run.cache_folder", lambda: tmp_path / "file")
+    # It is said before the damage of every head is measured, which takes long.
+    monkeypatch.setattr("synth.faithful_run.by_damage", None)
     library = library_for(tmp_path / "a.sqlite", model, PROGRAMS)
     named = ["--library", str(library), "--model", str(model), "--texts", str(texts)]
     result = CliRunner().invoke(main, ["tune", *named, "--max-tokens", "20"])
