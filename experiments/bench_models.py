@@ -9,8 +9,9 @@ import torch
 
 from grammar.token_facts import Token
 from grammar.tree import Node
-from interpreter.capture import BATCH_TEXTS, capture_batch, empty_patterns, padded_ids
+from interpreter.capture import BATCH_TEXTS, capture_batch, empty_patterns
 from interpreter.models import LoadedModel
+from interpreter.padding import padded
 
 if TYPE_CHECKING:
     from synth.outlines_proposer import OutlinesProposer
@@ -128,7 +129,7 @@ def capturing(
     """Capture of every head, beside a plain pass of the model with eager attention."""
     batch = tokens[:BATCH_TEXTS]
     heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
-    ids, mask = padded_ids(batch)
+    ids, mask = padded([[token.token_id for token in text] for text in batch])
     ids, mask = ids.to(loaded.model.device), mask.to(loaded.model.device)
     attention, values = empty_patterns(loaded, batch, heads)
 

@@ -97,11 +97,7 @@ def replacement_curve(
             {
                 "programs": name,
                 "order": order,
-                "curve": [
-                    {"fraction": share, "heads": count_of(share, len(heads))}
-                    | losses.of(key_of((name, order), share))
-                    for share in shares
-                ],
+                "curve": curve_of(losses, (name, order), shares, len(heads)),
             }
             for (name, order), heads in series.items()
         ],
@@ -194,6 +190,16 @@ def key_of(series: Series, share: float) -> str:
     return f"{series[0]}, {series[1]}, {share}"
 
 
+def curve_of(
+    losses: Losses, series: Series, shares: Sequence[float], heads: int
+) -> list[dict[str, Any]]:
+    """For each share of the heads what the model loses."""
+    return [
+        {"fraction": share, "heads": count_of(share, heads)} | losses.of(key_of(series, share))
+        for share in shares
+    ]
+
+
 def measured(
     loaded: LoadedModel,
     texts: Texts,
@@ -219,7 +225,7 @@ def measured(
             for example in batch.examples:
                 tokens[example.document] += len(example.answers)
             add(base, batch, batch.logits())
-            rows = batch.rows(tagger, next(iter(programs.values())).facts_of)
+            rows = batch.rows(tagger, loaded.facts_of)
             evaluator = Evaluator(rows.facts)
             for name, those in programs.items():
                 patterns = {h: rows.placed(evaluator.matrices(t)) for h, t in those.trees.items()}

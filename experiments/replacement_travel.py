@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from experiments.replacement_curve import key_of, measured, rise
+from experiments.replacement_curve import curve_of, measured, rise
 from experiments.results import about_texts, write
 from experiments.sources import at_least, source_texts
-from experiments.stand_ins import count_of, stand_ins, texts_seen
+from experiments.stand_ins import stand_ins, texts_seen
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table
 from grammar.errors import InputError
@@ -68,11 +68,6 @@ def curves(
             if not long.documents:
                 continue
             losses = measured(loaded, long, programs, {series: order}, shares, tokens)
-            curve = [
-                {"fraction": share, "heads": count_of(share, len(order))}
-                | losses.of(key_of(series, share))
-                for share in shares
-            ]
             found.append(
                 {
                     "texts": source.name,
@@ -81,7 +76,7 @@ def curves(
                     "max_tokens": tokens,
                     "tokens": sum(losses.tokens),
                     "base_perplexity": losses.base_perplexity,
-                    "curve": curve,
+                    "curve": curve_of(losses, series, shares, len(order)),
                 }
             )
     if not found:

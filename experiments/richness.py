@@ -15,9 +15,9 @@ from typing import Any
 import click
 import torch
 
-from experiments.replacement_curve import key_of, measured, rise
+from experiments.replacement_curve import curve_of, measured, rise
 from experiments.results import about_texts, write
-from experiments.stand_ins import StandIns, count_of, stand_ins
+from experiments.stand_ins import StandIns, stand_ins
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table, with_interval
 from grammar import limits
@@ -42,7 +42,7 @@ def grown(
 ) -> dict[str, StandIns]:
     """Programs of every size for the heads of those chosen by IoU, without and with guards."""
     heads = list(programs.trees)
-    seen = seen_on(programs.loaded, train, heads, tokens, programs.facts_of)
+    seen = seen_on(programs.loaded, train, heads, tokens, programs.loaded.facts_of)
     pool = pool_for(list(programs.trees.values()))
     found = {}
     with progress_bar() as bar:
@@ -65,7 +65,7 @@ def errors_of(
     """The mean output error of each kind of programs, with its interval over documents."""
     some = next(iter(kinds.values()))
     heads = list(some.trees)
-    seen = seen_on(loaded, texts, heads, tokens, some.facts_of)
+    seen = seen_on(loaded, texts, heads, tokens, loaded.facts_of)
     found = {}
     for title, programs in kinds.items():
         errors = [
@@ -137,11 +137,7 @@ def main(
     found = []
     for title, programs in kinds.items():
         sizes = [terms(tree) for tree in programs.trees.values()]
-        curve = [
-            {"fraction": share, "heads": count_of(share, len(order))}
-            | losses.of(key_of((title, "damage"), share))
-            for share in shares
-        ]
+        curve = curve_of(losses, (title, "damage"), shares, len(order))
         about = {"programs": title, "mean_terms": sum(sizes) / len(sizes), "curve": curve}
         found.append(about | errors[title])
     path = write(

@@ -12,7 +12,6 @@ from grammar.errors import InputError
 from grammar.tree import Node
 from interpreter.capture import Head
 from interpreter.models import LoadedModel
-from interpreter.rows import FactsOf
 from interpreter.texts import Texts
 from synth.chosen import most_faithful, of_revision, stored_choices
 from synth.faithfulness import replaceable
@@ -30,13 +29,9 @@ class StandIns:
     ious: Mapping[Head, float]
     """As the library has them: of the select documents that the programs were chosen on."""
 
-    @property
-    def facts_of(self) -> FactsOf:
-        return "prefix" if self.loaded.causal else "text"
-
     def judged(self, texts: Texts, max_tokens: int) -> Judged:
         """What an order is made from, on these texts."""
-        return Judged(self.loaded, self.trees, self.ious, texts, max_tokens, self.facts_of)
+        return Judged(self.loaded, self.trees, self.ious, texts, max_tokens, self.loaded.facts_of)
 
     def ordered(self, order: str, texts: Texts, max_tokens: int) -> list[Head]:
         """All heads in the order of that name, made from these texts."""

@@ -14,6 +14,7 @@ from grammar.token_facts import Token
 from interpreter.attention import check_reached, handled, output_projection, projected_values
 from interpreter.facts import Facts, make_facts
 from interpreter.models import LoadedModel, load_spacy
+from interpreter.padding import padded
 from interpreter.progress import progress_bar
 from interpreter.texts import Texts
 from interpreter.tokens import read_tokens
@@ -144,17 +145,6 @@ def empty_patterns(
     return attention, torch.zeros(len(tokens), len(heads), width, _head_size(loaded))
 
 
-def padded_ids(batch: Sequence[Sequence[Token]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask [text, token] int64, padded on the right with 0."""
-    width = max(map(len, batch))
-    ids = torch.zeros(len(batch), width, dtype=torch.long)
-    mask = torch.zeros(len(batch), width, dtype=torch.long)
-    for row, document in enumerate(batch):
-        ids[row, : len(document)] = torch.tensor([t.token_id for t in document])
-        mask[row, : len(document)] = 1
-    return ids, mask
-
-
 def capture_batch(
     loaded: LoadedModel,
     batch: Sequence[Sequence[Token]],
@@ -166,7 +156,7 @@ def capture_batch(
 
     InputError for a layer whose attention can't be seen.
     """
-    ids, mask = padded_ids(batch)
+    ids, mask = padded([[token.token_id for token in text] for text in batch])
     width = ids.shape[1]
     real = mask.bool()
     pairs = real[:, :, None] & real[:, None, :]

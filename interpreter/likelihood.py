@@ -13,7 +13,8 @@ from torch import Tensor
 
 from grammar.errors import InputError
 from interpreter.models import LoadedModel
-from interpreter.rows import FactsOf, Rows, padded, rows_for
+from interpreter.padding import padded
+from interpreter.rows import FactsOf, Rows, rows_for
 from interpreter.texts import Texts
 from interpreter.tokens import Encoded, encode
 
@@ -80,7 +81,7 @@ class Batch:
     def __init__(self, loaded: LoadedModel, chosen: Sequence[Example]) -> None:
         self._loaded = loaded
         self.examples = chosen
-        self.ids, self.mask = padded([e.text for e in chosen])
+        self.ids, self.mask = padded([e.text.ids for e in chosen])
         self._asked = [(row, i) for row, e in enumerate(chosen) for i in e.asked]
         self._answers = torch.tensor([token for e in chosen for token in e.answers])
 

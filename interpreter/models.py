@@ -9,7 +9,7 @@ import os
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import httpx
 
@@ -46,6 +46,11 @@ class LoadedModel:
     """Whether no token sees a later one."""
     max_tokens: int
     """The longest input, special tokens included."""
+
+    @property
+    def facts_of(self) -> Literal["prefix", "text"]:
+        """What facts a program needs in a head's place: a causal model sees no more than so far."""
+        return "prefix" if self.causal else "text"
 
     @property
     def shape(self) -> "ModelShape":

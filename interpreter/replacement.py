@@ -44,7 +44,7 @@ def replaced(
     input other than token ids, and for a cache that is static or was filled elsewhere.
     """
     trees = check_programs(loaded, programs)
-    facts = facts or ("prefix" if loaded.causal else "text")
+    facts = facts or loaded.facts_of
     if facts == "prefix" and not loaded.causal:
         raise InputError(f"{loaded.name} reads a text in both directions: give facts of the text")
     running = _Running(loaded, trees, facts)

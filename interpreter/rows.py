@@ -10,6 +10,7 @@ from grammar.errors import InputError
 from interpreter.decoding import decode_prefixes
 from interpreter.facts import Facts, make_facts
 from interpreter.models import LoadedModel
+from interpreter.padding import padded
 from interpreter.tokens import Encoded, tag
 
 if TYPE_CHECKING:
@@ -80,18 +81,8 @@ def rows_for(
     """Rows on a device for all tokens of some texts, padded on the right."""
     if not loaded.causal:
         return rows_of_texts(loaded, tagger, texts, device)
-    return rows_of_ids(loaded, tagger, facts_of, *padded(texts), device=device)
-
-
-def padded(texts: Sequence[Encoded]) -> tuple[Tensor, Tensor]:
-    """Ids and mask [text, token] int64, padded on the right with 0."""
-    width = max(len(text.ids) for text in texts)
-    ids = torch.zeros(len(texts), width, dtype=torch.long)
-    mask = torch.zeros(len(texts), width, dtype=torch.long)
-    for row, text in enumerate(texts):
-        ids[row, : len(text.ids)] = torch.tensor(text.ids)
-        mask[row, : len(text.ids)] = 1
-    return ids, mask
+    ids, mask = padded([text.ids for text in texts])
+    return rows_of_ids(loaded, tagger, facts_of, ids, mask, device=device)
 
 
 def rows_of_ids(

@@ -70,7 +70,7 @@ def make_faithful(
     by_iou = {(c.layer, c.head): parse_or_raise(c.text) for c in chosen}
     run = _start(loaded, texts, library, settings, by_iou)
     split = texts.split()
-    facts_of: FactsOf = "prefix" if loaded.causal else "text"
+    facts_of = loaded.facts_of
     train = Texts(split["train"].name, split["train"].documents[: settings.documents])
     select = Texts(split["select"].name, split["select"].documents[:SELECT_DOCUMENTS])
     tokens = settings.max_tokens

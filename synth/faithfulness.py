@@ -65,7 +65,7 @@ def measure_replacement(question: Question) -> dict[str, Any]:
     loaded = load_model(question.model)
     check_texts(loaded, texts, question.max_tokens)
     trees = replaceable(question.library, choices, loaded, question.max_tokens)
-    facts_of: FactsOf = question.facts or ("prefix" if loaded.causal else "text")
+    facts_of = question.facts or loaded.facts_of
     if facts_of == "prefix" and not loaded.causal:
         raise InputError(f"{loaded.name} reads a text in both directions: give --facts text")
     ious = {(c.layer, c.head): c.select_iou for c in choices}

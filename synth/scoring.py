@@ -21,7 +21,6 @@ from interpreter.capture import Head, captured, check_finite, check_texts
 from interpreter.cost import check_cost
 from interpreter.engine import TEXTS, Engine, Shard, shards, tracked
 from interpreter.models import LoadedModel, ModelShape, load_model
-from interpreter.rows import FactsOf
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.chosen import of_revision, stored_choices
@@ -130,8 +129,7 @@ def _with_damage(
     max_tokens: int,
 ) -> list[Score]:
     trees: Mapping[Head, Node] = {(c.layer, c.head): parse_or_raise(c.text) for c in choices}
-    facts_of: FactsOf = "prefix" if loaded.causal else "text"
-    measured = damages(Judged(loaded, trees, {}, texts, max_tokens, facts_of))
+    measured = damages(Judged(loaded, trees, {}, texts, max_tokens, loaded.facts_of))
     # Rounding can take what is no damage at all below 0.
     return [replace(s, damage=max(0.0, measured[s.layer, s.head])) for s in found]
 

@@ -50,7 +50,8 @@ def test_imports_are_declared(path: Path) -> None:
     requirements = [*PROJECT["dependencies"], *optional]
     declared = {re.match(r"[\w-]+", line)[0] for line in requirements}  # type: ignore[index]
     # vLLM contradicts our requirements, so no extra can name it: it is an environment's own.
-    known = {*ORDER, *sys.stdlib_module_names, "vllm"}
+    # Triton comes with the torch that has CUDA, and is no part of others.
+    known = {*ORDER, *sys.stdlib_module_names, "vllm", "triton"}
     distributions = packages_distributions()
     for node in nodes(path):
         for name in set(imports(node)) - known:
