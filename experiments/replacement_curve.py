@@ -7,7 +7,6 @@ needs no synthesis) and the most faithful choice's own programs, each in another
 """
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from interpreter.scores import iou, output_error
 from interpreter.substitution import substituted
 from interpreter.texts import Texts
 from synth.chosen import MOST_FAITHFUL
-from synth.faithfulness import FIRST_TOKEN, Losses, reported_and_ordering
+from synth.faithfulness import FIRST_TOKEN, Losses, others, reported_and_ordering
 from synth.ordering import order_heads
 from synth.replace_command import ORDERS, parse_fractions
 from synth.summary import TRIVIAL
@@ -138,9 +137,7 @@ def replacements(
     first = parse_or_raise(FIRST_TOKEN)
     first_token = replace(found[best], trees=dict.fromkeys(heads, first))
     trivial = best_trivial(found[best], ordering, tokens)
-    # Round a circle in random order, so that no head of several keeps its own program.
-    circle = random.Random(0).sample(sorted(heads), len(heads))
-    exchanged = {head: found[best].trees[circle[i - 1]] for i, head in enumerate(circle)}
+    exchanged = {head: found[best].trees[other] for head, other in others(heads).items()}
     controls = (first_token, trivial, replace(found[best], trees=exchanged))
     return found | dict(zip(CONTROLS, controls, strict=True))
 

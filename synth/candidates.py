@@ -23,8 +23,8 @@ class Candidate:
 def candidates(library: Library, choice: Choice) -> list[Candidate]:
     """Every program with an IoU on the head's select documents, each once, smallest first.
 
-    The documents are those of the run that made the choice.  Raises InputError where the library
-    lacks that run.
+    The documents are those of the run that made the choice, which is one by IoU.  Raises
+    InputError where the library lacks that run.
     """
     run = required(library, next(iter(library.runs(choice.run_id)), None), "run")
     baselines = library.baselines(run.id, choice.layer, choice.head)

@@ -214,6 +214,12 @@ def _own_patterns(
         return batch.logits(), own
 
 
+def others(heads: Collection[Head]) -> dict[Head, Head]:
+    """For each head another, round a circle in random order: none of several keeps its own."""
+    circle = random.Random(0).sample(sorted(heads), len(heads))
+    return {head: circle[i - 1] for i, head in enumerate(circle)}
+
+
 def _forms(
     programs: Mapping[Head, Tensor],
     own: Mapping[Head, Tensor],
@@ -224,9 +230,7 @@ def _forms(
     """By name the matrices that stand in for heads."""
     most = order[: max(counts)]
     forms = {str(count): {head: programs[head] for head in order[:count]} for count in counts}
-    # Round a circle in random order, so that no head of several keeps its own program.
-    circle = random.Random(0).sample(sorted(programs), len(programs))
-    other = {head: circle[i - 1] for i, head in enumerate(circle)}
+    other = others(programs)
     return forms | {
         "own_pattern": {head: own[head] for head in most},
         "zeros": dict.fromkeys(most, torch.zeros_like(first)),
