@@ -1,8 +1,9 @@
 """The proposer `learned`: a grammar learned from another proposer's answers, which then draws.
 
-The other proposer, a language model as a rule, is asked once for each head.  Its answers set the
-weights of a probabilistic grammar, and every later batch is drawn from that: as HySynth (Barke et
-al., arXiv 2405.15880) has a model's few answers guide a search that needs no model.
+The other proposer, a language model as a rule, is asked for each head until it has written a
+program: once, mostly.  Its answers set the weights of a probabilistic grammar, and every later
+batch is drawn from that: as HySynth (Barke et al., arXiv 2405.15880) has a model's few answers
+guide a search that needs no model.
 """
 
 from dataclasses import replace
