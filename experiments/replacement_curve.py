@@ -9,6 +9,7 @@ needs no synthesis) and the most faithful choice's own programs, each in another
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import click
 import torch
 from torch import Tensor
 
-from experiments.results import about_texts, write
+from experiments.results import about_library, about_texts, write
 from experiments.stand_ins import StandIns, count_of, kinds_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
 from experiments.tables import Block, table
@@ -31,7 +32,8 @@ from interpreter.substitution import substituted
 from interpreter.texts import Texts
 from synth.chosen import MOST_FAITHFUL
 from synth.faithfulness import FIRST_TOKEN, Losses, others, reported_and_ordering
-from synth.ordering import order_heads
+from synth.kept_orders import KeptOrders
+from synth.library import run_key
 from synth.replace_command import ORDERS, parse_fractions
 from synth.summary import TRIVIAL
 
@@ -79,14 +81,27 @@ def replacement_curve(
     max_tokens: int,
     as_json: bool,
 ) -> None:
-    """Measure perplexity with growing shares of the heads replaced, in many ways."""
+    """Measure perplexity with growing shares of the heads replaced, in many ways.
+
+    A run that was cut off keeps the orders that it had made: the same again goes on from there.
+    """
     shares = parse_fractions(fractions)
     place, loaded = opened(model, library)
     reported, ordering = reported_and_ordering(texts, order_texts, texts_seen(place))
     reported = Texts(reported.name, reported.documents[:limit])
     check_texts(loaded, reported, max_tokens)
     programs = replacements(place, loaded, choices.split(","), ordering, max_tokens, every)
-    series = series_of(programs, orders, ordering, max_tokens)
+    kept_orders = KeptOrders(
+        run_key(
+            claim="replacement_curve",
+            model=loaded.revision,
+            library=about_library(place)["sha256"],
+            texts=ordering.sha256,
+            tokens=max_tokens,
+            every=every,
+        )
+    )
+    series = series_of(programs, orders, ordering, max_tokens, kept_orders)
     losses = measured(loaded, reported, programs, series, shares, max_tokens)
     results = {
         "base_perplexity": losses.base_perplexity,
@@ -111,6 +126,7 @@ def replacement_curve(
         results=results,
         folder=output,
     )
+    kept_orders.done()
     draw(results, loaded.name, path.with_suffix(".png"))
     if as_json:
         click.echo(json.dumps(results, indent=2))
@@ -160,7 +176,11 @@ def best_trivial(programs: StandIns, texts: Texts, tokens: int) -> StandIns:
 
 
 def series_of(
-    programs: Mapping[str, StandIns], orders: Sequence[str], ordering: Texts, tokens: int
+    programs: Mapping[str, StandIns],
+    orders: Sequence[str],
+    ordering: Texts,
+    tokens: int,
+    kept: KeptOrders,
 ) -> dict[Series, list[Head]]:
     """The heads of each series.
 
@@ -169,7 +189,9 @@ def series_of(
     """
     choices = [name for name in programs if name not in CONTROLS]
     found = {
-        (name, order): order_heads(order, programs[name].judged(ordering, tokens))
+        (name, order): kept.order(
+            f"{name}, {order}", partial(programs[name].ordered, order, ordering, tokens)
+        )
         for name in choices
         for order in orders
     }

@@ -1,11 +1,9 @@
 """Faithful programs for a library: grown by output error, tuned in the model, stored by stages."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from grammar.canonical import content_hash
@@ -16,7 +14,6 @@ from grammar.printer import to_text
 from grammar.tree import Node
 from interpreter.capture import Captured, Head, capture
 from interpreter.evaluate import Evaluator
-from interpreter.fetch import cache_folder
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.progress import progress_bar
 from interpreter.rows import FactsOf, Rows, rows_for
@@ -24,12 +21,12 @@ from interpreter.scores import METRIC_VERSION, iou, output_error
 from interpreter.texts import Texts
 from interpreter.tokens import encode
 from synth.chosen import of_revision, stored_choices
+from synth.kept_orders import KeptOrders
 from synth.library import Choice, Library, Proposal, Run, run_key
 from synth.ordering import Judged, by_damage
 from synth.output_growing import OutputGrower, Richness
 from synth.tuning import STEPS, Tuner
 from synth.vocabulary import predicate_of, said
-from synth.whole_file import write_whole
 
 POOL = 320
 """Selections that programs are grown from: of the predicates that the library uses most."""
@@ -69,6 +66,7 @@ def make_faithful(
     chosen = of_revision(library.path, stored_choices(library, loaded.name, "iou"), loaded)
     by_iou = {(c.layer, c.head): parse_or_raise(c.text) for c in chosen}
     run = _start(loaded, texts, library, settings, by_iou)
+    kept_orders = KeptOrders(run.key)
     split = texts.split()
     facts_of = loaded.facts_of
     train = Texts(split["train"].name, split["train"].documents[: settings.documents])
@@ -89,35 +87,15 @@ def make_faithful(
     }
     if loaded.model.get_output_embeddings() is not None and settings.rounds:
         judged = Judged(loaded, kept, dict.fromkeys(kept, 0.0), select, tokens, facts_of)
-        order = _order(judged, _order_file(run))
+        order = kept_orders.order("damage", lambda: by_damage(judged))
         judge = Tuner(loaded, select, order, tokens, facts_of)
         worker = Tuner(loaded, train, order, tokens, facts_of)
         found, best, number = _tuned(worker, judge, library, run, settings, kept)
         _store(library, run, seen, best, "tuned")
         result |= {"divergences": found, "kept_round": number}
     library.finish_run(run)
-    _order_file(run).unlink(missing_ok=True)
+    kept_orders.done()
     return result
-
-
-def _order_file(run: Run) -> Path:
-    """Where the order of a run's heads is kept while it goes on: of a large model it takes long."""
-    return cache_folder() / "orders" / f"{run.key}.json"
-
-
-def _order(judged: Judged, place: Path) -> list[Head]:
-    """The heads by damage, as it was measured before the run was cut off if it was."""
-    if place.exists():
-        return [(layer, head) for layer, head in json.loads(place.read_text(encoding="utf-8"))]
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{place} cannot be written: {error}; set HEADSCRIPT_CACHE to another folder"
-        ) from error
-    order = by_damage(judged)
-    write_whole(place, [json.dumps(order)])
-    return order
 
 
 def _start(

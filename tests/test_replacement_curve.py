@@ -78,6 +78,27 @@ def test_curves_are_those_of_replace(place: tuple[Path, Path, Path], tmp_path: P
     assert json.loads(file.read_text())["results"]["tokens"] == found["tokens"]
 
 
+def test_a_curve_that_is_cut_off_keeps_its_orders(
+    place: tuple[Path, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synth.kept_orders.cache_folder", lambda: tmp_path / "cache")
+    few = ["--texts", str(place[2]), "--max-tokens", "12", "--output", str(tmp_path)]
+    few += ["--fractions", "0.4", "--orders", "damage", "--orders", "iou"]
+    whole = run(replacement_curve, place, *few)
+    assert not [*(tmp_path / "cache" / "orders").iterdir()]
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.replacement_curve.measured", cut_off)
+        with pytest.raises(AssertionError):
+            run(replacement_curve, place, *few)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.stand_ins.order_heads", None)
+        assert run(replacement_curve, place, *few) == whole
+
+
 def test_pictures(place: tuple[Path, Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the extra `plots` is not installed")
     few = ["--texts", str(place[2]), "--max-tokens", "12", "--output", str(tmp_path)]

@@ -54,7 +54,7 @@ def choices(path: Path) -> dict[str, dict[tuple[int, int], str]]:
 def test_end_to_end_and_cut_off(
     model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synth.faithful_run.cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr("synth.kept_orders.cache_folder", lambda: tmp_path / "cache")
     # Random heads attend to everything alike: without this one part would do for each of them.
     monkeypatch.setattr("synth.output_growing.WORTH", 1e-6)
     monkeypatch.setattr("synth.tuning.STEPS", 8)
@@ -96,7 +96,7 @@ def test_an_order_that_cannot_be_kept(
     model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("synth.faithful_run.cache_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr("synth.kept_orders.cache_folder", lambda: tmp_path / "file")
     # It is said before the damage of every head is measured, which takes long.
     monkeypatch.setattr("synth.faithful_run.by_damage", None)
     library = library_for(tmp_path / "a.sqlite", model, PROGRAMS)
