@@ -154,8 +154,8 @@ def _command(name: str, context: click.Context) -> str:
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         default = parameter.get_default(context)
-        if parameter.multiple and default is not None:
-            default = tuple(default)
+        # Values of an option that may be repeated come as a tuple, its default as it was given.
+        default = tuple(default) if isinstance(default, list) else default
         if parameter.name in PRIVATE or value == default or value is None:
             continue
         option = max(parameter.opts, key=len)

@@ -118,7 +118,7 @@ def test_a_row_of_lost_batches_ends_it_and_it_goes_on(
     library: Library, patterns: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("synth.proposing.FAILURES", 2)
-    with pytest.raises(InputError, match="failed 2 times in a row, last for L1H0: hung up"):
+    with pytest.raises(InputError, match="failed 2 times in a row, last for L1H3: hung up"):
         asked(library, patterns, Many(*range(6)))
     proposer = Many()
     proposals = asked(library, patterns, proposer)
