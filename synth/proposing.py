@@ -82,7 +82,7 @@ class Rounds:
                 for head, proposals in zip(heads, asked, strict=True):
                     self._library.record_batch(self._run, *head, STAGE, batch, proposals)
                     bar.advance(task)
-                self._check_lost(heads[-1], asked[-1][0])
+                self._check_lost(heads[-1], asked[-1])
 
     def _turns(self, missing: dict[Head, list[int]]) -> Iterator[tuple[int, list[Head]]]:
         """Batches, each with the heads that it is asked for at once; the next when it is stored."""
@@ -170,11 +170,11 @@ class Rounds:
         except Exception as error:  # whatever a model dies of costs its own batches
             return [error] * len(prompts)
 
-    def _check_lost(self, head: Head, last: Proposal) -> None:
+    def _check_lost(self, head: Head, last: list[Proposal]) -> None:
         if self._lost == FAILURES:
             raise InputError(
                 f"{self._proposer.name} failed {FAILURES} times in a row, last for "
-                f"{head_name(*head)}: {last.message}; the same command goes on from here"
+                f"{head_name(*head)}: {last[0].message}; the same command goes on from here"
             )
 
     def _pass_on(self, head: Head) -> None:
