@@ -38,6 +38,10 @@ PROGRAMS = [
 STORIES = load_texts("stories").documents[:2]
 
 AVAILABLE = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+DEVICES = [
+    pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"this machine has no {name}"))
+    for name, there in AVAILABLE.items()
+]
 
 
 def computed(tagger, device: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -51,10 +55,8 @@ def computed(tagger, device: str) -> tuple[torch.Tensor, torch.Tensor]:
     return matrices, torch.stack(list(ious))
 
 
-@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("device", DEVICES)
 def test_every_device_computes_the_same(tagger, device: str) -> None:
-    if not AVAILABLE[device]:
-        pytest.skip(f"this machine has no {device} device")
     matrices, ious = computed(tagger, device)
     own = ious.diagonal(dim1=0, dim2=2)
     torch.testing.assert_close(own, torch.ones_like(own))
@@ -69,13 +71,11 @@ def test_nothing_falls_back_to_the_cpu(tagger) -> None:
     assert ious.device.type == "meta"
 
 
-@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("device", DEVICES)
 def test_heads_are_explained_with_the_model_on_every_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     """Capture and the default proposer use the device; scores are those of the CPU."""
-    if not AVAILABLE[device]:
-        pytest.skip(f"this machine has no {device} device")
     folder = writer(tmp_path / "model")
     library = str(tmp_path / "l.sqlite")
     named = ["--model", folder, "--library", library, "--max-tokens", "24"]
@@ -97,12 +97,10 @@ def test_heads_are_explained_with_the_model_on_every_device(
     assert ious[0] == pytest.approx(ious[1], abs=1e-4)
 
 
-@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("causal", [True, False])
 def test_many_scores_are_those_of_torch(device: str, causal: bool) -> None:
     """More programs than are packed at once, more heads than a tile has, texts of two lengths."""
-    if not AVAILABLE[device]:
-        pytest.skip(f"this machine has no {device} device")
     real_tokens = torch.arange(40) < torch.tensor([[40], [17]])
     visible = real_tokens[:, :, None] & real_tokens[:, None, :]
     visible = visible.tril() if causal else visible
@@ -113,10 +111,8 @@ def test_many_scores_are_those_of_torch(device: str, causal: bool) -> None:
     torch.testing.assert_close(torch.stack(found).cpu(), torch.stack(expected))
 
 
-@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("device", DEVICES)
 def test_programs_replace_heads_on_every_device(device: str) -> None:
-    if not AVAILABLE[device]:
-        pytest.skip(f"this machine has no {device} device")
     loaded = tiny("llama")
     ids, mask = batch_of(loaded, STORIES, 30)
     with replaced(loaded, REPLACED):
@@ -129,13 +125,11 @@ def test_programs_replace_heads_on_every_device(device: str) -> None:
     assert not torch.allclose(run(loaded, ids, mask).cpu(), expected, atol=1e-2)
 
 
-@pytest.mark.parametrize("device", AVAILABLE)
+@pytest.mark.parametrize("device", DEVICES)
 def test_programs_are_tuned_on_every_device(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     """Error and divergence before tuning are those of the CPU, and tuning goes through."""
-    if not AVAILABLE[device]:
-        pytest.skip(f"this machine has no {device} device")
     model = model_folder(tmp_path / "model")
     found = []
     for number, place in enumerate(("cpu", device)):
