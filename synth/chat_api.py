@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 from anyio import current_time, fail_after, sleep
-from anyio.from_thread import start_blocking_portal
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from grammar.errors import InputError
 from grammar.rejection import printable
@@ -64,11 +65,15 @@ class Answers:
 class ChatApi:
     """A server at `base_url`, which ends before `/chat/completions`, as in http://host/v1."""
 
-    def __init__(self, base_url: str, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, base_url: str, timeout: float = TIMEOUT, portal: BlockingPortal | None = None
+    ) -> None:
+        """Requests of all threads run in the loop of `portal`, and end with it."""
         if not base_url.startswith(("http://", "https://")):
             raise InputError(f"{base_url!r:.60} is not the URL of a server: http://HOST:PORT/v1")
         self._url = base_url.rstrip("/")
         self._timeout = timeout
+        self._portal = portal
         self._key = _key()
         self._unsupported: set[str] = set()
 
@@ -119,7 +124,7 @@ class ChatApi:
         """Status and body, as text."""
         try:
             # In a thread of its own, since a notebook's has a loop already.
-            with start_blocking_portal() as portal:
+            with nullcontext(self._portal) if self._portal else start_blocking_portal() as portal:
                 status, content = portal.call(self._response, method, path, sent)
         except TimeoutError as error:
             raise self._failed(f"took over {self._timeout:g} s") from error

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache, partial
 
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from llguidance import LLMatcher, LLTokenizer
 
 from grammar.errors import InputError
@@ -76,10 +77,10 @@ class VllmServerProposer:
         """vllm:MODEL as the server calls it."""
         return f"vllm:{self._model}"
 
-    def _api(self, requests: int) -> ChatApi:
+    def _api(self, requests: int, portal: BlockingPortal | None = None) -> ChatApi:
         """The server for so many requests at once: the last may wait for all others."""
         base_url = self._url.rstrip("/").removesuffix("/v1") + "/v1"
-        return ChatApi(base_url, self._timeout * requests)
+        return ChatApi(base_url, self._timeout * requests, portal)
 
     def propose(self, prompt: Prompt, count: int, seed: int) -> list[Draft]:
         """`count` samples of at most `MAX_NEW_TOKENS` tokens each; other ones if asked again."""
@@ -88,8 +89,9 @@ class VllmServerProposer:
     def propose_many(self, prompts: Sequence[Prompt], count: int) -> list[list[Draft] | Exception]:
         """For each prompt what `propose` would return or raise; all are asked at the same time."""
         started = time.monotonic()
-        with ThreadPoolExecutor(len(prompts)) as pool:
-            ask = partial(self._drafts_or_error, self._api(len(prompts)), count)
+        # The portal is left first: interrupted, it ends the requests that the threads wait for.
+        with ThreadPoolExecutor(len(prompts)) as pool, start_blocking_portal() as portal:
+            ask = partial(self._drafts_or_error, self._api(len(prompts), portal), count)
             answers = list(pool.map(ask, prompts))
         seconds = (time.monotonic() - started) / (len(prompts) * count)
         return [

@@ -1,9 +1,11 @@
 """Proposers that answer several prompts at once are asked about all heads, batch by batch."""
 
 import sys
+import time
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
-from threading import Barrier
+from signal import SIGINT, default_int_handler, pthread_kill, signal
+from threading import Barrier, Thread, get_ident
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,7 +22,7 @@ from synth.proposers import Concurrent, Draft, Proposer, ProposerFailedError
 from synth.proposing import Rounds
 from synth.vllm_in_process import VllmProposer
 from synth.vllm_proposer import PROBE, VllmServerProposer
-from tests.fake_api import FakeApi, Handler, fake_api, send
+from tests.fake_api import FakeApi, Handler, fake_api, hang, send
 from tests.test_api_proposer import GOOD, PROMPT, held
 from tests.test_proposing import HEADS, TEXTS
 from tests.tiny_models import tiny
@@ -189,6 +191,35 @@ def test_the_last_request_may_wait_for_the_others() -> None:
         with pytest.raises(ProposerFailedError, match="took over 1 s"):
             proposer.propose(PROMPT, 2, 0)
     assert all(isinstance(answer, list) for answer in answers)
+
+
+def test_an_interrupt_ends_the_requests_that_are_on_their_way() -> None:
+    """The server would leave them waiting for half a minute."""
+    arrived = Barrier(3)
+
+    def late(handler: Handler, body: dict[str, Any]) -> None:
+        if PROBE in body["structured_outputs"]["grammar"]:
+            held(*GOOD)(handler, body)
+        else:
+            arrived.wait(10)
+            hang(handler, body)
+
+    def interrupt() -> None:
+        arrived.wait(10)
+        pthread_kill(waiting, SIGINT)
+
+    waiting = get_ident()
+    before = signal(SIGINT, default_int_handler)
+    try:
+        with fake_api(late) as api:
+            proposer = VllmServerProposer(api.url)
+            Thread(target=interrupt).start()
+            started = time.monotonic()
+            with pytest.raises(KeyboardInterrupt):
+                proposer.propose_many([PROMPT, OTHER], 2)
+            assert time.monotonic() - started < 10
+    finally:
+        signal(SIGINT, before)
 
 
 def test_vllm_in_this_process_gets_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
