@@ -16,6 +16,7 @@ import click
 
 from experiments import (
     ablation,
+    accelerator,
     ceiling,
     cluster,
     coverage,
@@ -63,6 +64,7 @@ CLAIMS: Mapping[str, Mapping[str, Block]] = {
     "ablation": ablation.BLOCKS,
     "safety_and_speed": safety_and_speed.BLOCKS,
     "growth": growth.BLOCKS,
+    "accelerator": accelerator.BLOCKS,
     "streaming": streaming.BLOCKS,
     "cluster": cluster.BLOCKS,
     "large_run": large_run.BLOCKS,
