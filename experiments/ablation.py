@@ -169,9 +169,10 @@ def main(
         learnt, held_out = ([pack(p, terms) for p in some] for some in (train, test))
         found.append({"texts": source.name, **worth(learnt, held_out, terms, epochs)})
         about += [about_texts(split[part], tokens[part]) for part in tokens]
-    path = write(
+    write(
         "ablation",
         claim=CLAIM,
+        blocks=BLOCKS,
         results={"sources": found, "users": users(programs), "programs": len(programs.own)},
         loaded=loaded,
         texts=about,
@@ -180,7 +181,6 @@ def main(
         rejected=programs.rejected,
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

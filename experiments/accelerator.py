@@ -199,7 +199,7 @@ def main(model: str, programs: int, texts: int, tokens: int, heads: int, output:
         "capture_texts_per_second": capturing(loaded, source, tokens),
     } | measured(library_programs(programs, read), read, heads, device)
     about = [about_texts(source, read)]
-    click.echo(write("accelerator", claim=CLAIM, results=results, texts=about, folder=output))
+    write("accelerator", claim=CLAIM, blocks=BLOCKS, results=results, texts=about, folder=output)
 
 
 if __name__ == "__main__":

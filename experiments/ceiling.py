@@ -375,9 +375,10 @@ def main(
     tokens = {name: [t for p in s.patterns for t in p.tokens] for name, s in sources.items()}
     terms = features(tokens["train"], causal=loaded.causal)
     found = ceiling(sources, terms, epochs)
-    path = write(
+    write(
         "ceiling",
         claim=CLAIM,
+        blocks=BLOCKS,
         results=found,
         loaded=loaded,
         texts=[about_texts(part, tokens[name]) for name, part in parts.items()],
@@ -386,7 +387,6 @@ def main(
         rejected=programs.rejected,
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

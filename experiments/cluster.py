@@ -84,16 +84,16 @@ def main(documents: int, tokens: int, output: Path) -> None:
         "same": here == there,
     }
     about = about_texts(texts, []) | {"tokens": sum(scores.tokens for scores in here)}
-    path = write(
+    write(
         "cluster",
         claim=CLAIM,
+        blocks=BLOCKS,
         results=results,
         loaded=known_model(MODEL),
         texts=[about],
         library=LIBRARY,
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def main(output: Path, most: int, **which: Any) -> None:
     """Count the programs that are needed, and mix the best of each head."""
     subject = load_subject(**which, parts=("train", "select", "test"))
     results = coverage_results(subject) | {"mixing": mixing_results(subject, most)}
-    subject.write("coverage", CLAIM, results, output)
+    subject.write("coverage", CLAIM, BLOCKS, results, output)
     draw(results, subject.loaded.name, output / f"{subject.stem('coverage')}.png")
 
 

@@ -147,7 +147,7 @@ def main(output: Path, **which: Any) -> None:
     """Score every kind of program and baseline on every head."""
     subject = load_subject(**which)
     results = fit_results(subject)
-    subject.write("fit", CLAIM, results, output)
+    subject.write("fit", CLAIM, BLOCKS, results, output)
     draw(results, subject.loaded.name, output / f"{subject.stem('fit')}.png")
 
 

@@ -141,7 +141,7 @@ def main(output: Path, **which: Any) -> None:
     """Score the stored program of every head and say of what category it is."""
     subject = load_subject(**which, parts=("test",))
     results = grid_results(subject)
-    subject.write("grids", CLAIM, results, output)
+    subject.write("grids", CLAIM, BLOCKS, results, output)
     draw(results, subject.loaded.name, output / f"{subject.stem('grids')}.png")
 
 

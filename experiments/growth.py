@@ -217,9 +217,8 @@ def main(quick: bool, output: Path, one: Path | None) -> None:
         return
     sizes = {name: values[:2] for name, values in SIZES.items()} if quick else SIZES
     results = growth(sizes, BASE)
-    path = write("growth", claim=CLAIM, results=results, folder=output)
+    path = write("growth", claim=CLAIM, blocks=BLOCKS, results=results, folder=output)
     draw(results, path.with_suffix(".png"))
-    click.echo(path)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 Damage is what replacing a head alone does to the model's predictions (`synth.ordering.damages`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,6 @@ SCORES = ("iou", "iou_no_sink", "output_error")
 @click.option("--order-texts", help="Texts whose select documents are used: see `replace --help`.")
 @click.option("--choices", default=",".join(MOST_FAITHFUL), show_default=True)
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def head_damage(
     model: str,
     library: str | None,
@@ -48,7 +46,6 @@ def head_damage(
     order_texts: str | None,
     choices: str,
     max_tokens: int,
-    as_json: bool,
 ) -> None:
     """Rank heads by damage, by IoU and by output error, and say how far the ranks agree."""
     place, loaded = opened(model, library)
@@ -63,6 +60,7 @@ def head_damage(
     path = write(
         "head_damage",
         claim=CLAIM,
+        blocks=BLOCKS,
         loaded=loaded,
         texts=[about_texts(select)],
         library=place,
@@ -71,10 +69,6 @@ def head_damage(
         folder=output,
     )
     draw(results, loaded.name, path.with_suffix(".png"))
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-        return
-    click.echo(correlations([{"model": {"name": model}, "results": results}]))
 
 
 def correlations(records: Sequence[Mapping[str, Any]]) -> str:

@@ -109,7 +109,13 @@ def main(output: Path, **sizes: Any) -> None:
     (record,) = read("safety_and_speed")
     bench, cores = record["results"]["bench"], record["machine"]["cores"]
     click.echo(
-        write("large_run", claim=CLAIM, results=estimate(bench, cores, **sizes), folder=output)
+        write(
+            "large_run",
+            claim=CLAIM,
+            blocks=BLOCKS,
+            results=estimate(bench, cores, **sizes),
+            folder=output,
+        )
     )
 
 

@@ -355,9 +355,10 @@ def main(
         setting = Setting(loaded, source, patterns, library, settings)
         results = comparison(setting, compared_arms, refine)
     rejected = sum((Counter(arm["rejected"]) for arm in results["arms"]), Counter[str]())
-    path = write(
+    write(
         "proposers_compared",
         claim=CLAIM,
+        blocks=BLOCKS,
         results=results,
         loaded=loaded,
         texts=[about_texts(split[part], p.tokens) for part, p in patterns.items()],
@@ -365,7 +366,6 @@ def main(
         rejected=rejected,
         folder=output,
     )
-    click.echo(path)
     draw(results, model, output / f"{file_stem('proposers_compared', model)}.png")
 
 

@@ -121,15 +121,15 @@ def main(programs: int, documents: int, output: Path) -> None:
     texts = load_texts(OWN_CORPUS, documents)
     heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
     patterns = capture(loaded, texts, heads, 96)
-    path = write(
+    write(
         "pruning",
         claim=CLAIM,
+        blocks=BLOCKS,
         results=bounds(patterns, programs),
         loaded=loaded,
         texts=[about_texts(texts, patterns.tokens)],
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

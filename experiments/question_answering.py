@@ -7,7 +7,6 @@ The questions come from files, or from the hub by the names of tasks of lm-evalu
 defines the prompts and both kinds of accuracy.  The order of the heads comes from other texts.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,6 @@ CLAIM = (
 @click.option("--tasks", multiple=True, help="Task of lm-evaluation-harness; needs the hub.")
 @click.option("--fractions", default="0,0.1,0.25,0.5,1", show_default=True)
 @order_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def question_answering(
     model: str,
     library: str | None,
@@ -53,7 +51,6 @@ def question_answering(
     order_texts: str,
     order_tokens: int,
     choice: str | None,
-    as_json: bool,
 ) -> None:
     """Ask models with growing shares of their heads replaced, and count right answers.
 
@@ -83,6 +80,7 @@ def question_answering(
     write(
         "question_answering",
         claim=CLAIM,
+        blocks=BLOCKS,
         loaded=loaded,
         texts=texts,
         library=place,
@@ -90,10 +88,6 @@ def question_answering(
         results=results,
         folder=output,
     )
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        click.echo(accuracies([{"model": {"name": model}, "results": results}]))
 
 
 def about(task: "Answered", shares: Sequence[float], counts: Sequence[int]) -> dict[str, Any]:

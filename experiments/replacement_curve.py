@@ -6,7 +6,6 @@ Beside the library's choices stand trivial programs (the first token; of each he
 needs no synthesis) and the most faithful choice's own programs, each in another head's place.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -66,7 +65,6 @@ Series = tuple[str, str]
     help="The first is that of the trivial programs too.",
 )
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replacement_curve(
     model: str,
     library: str | None,
@@ -79,7 +77,6 @@ def replacement_curve(
     choices: str,
     orders: Sequence[str],
     max_tokens: int,
-    as_json: bool,
 ) -> None:
     """Measure perplexity with growing shares of the heads replaced, in many ways.
 
@@ -119,6 +116,7 @@ def replacement_curve(
     path = write(
         "replacement_curve",
         claim=CLAIM,
+        blocks=BLOCKS,
         loaded=loaded,
         texts=[about_texts(reported), about_texts(ordering)],
         library=place,
@@ -128,10 +126,6 @@ def replacement_curve(
     )
     kept_orders.done()
     draw(results, loaded.name, path.with_suffix(".png"))
-    if as_json:
-        click.echo(json.dumps(results, indent=2))
-    else:
-        click.echo(rises([{"model": {"name": model}, "results": results}]))
 
 
 def replacements(

@@ -135,9 +135,10 @@ def main(
     shares = parse_fractions(fractions)
     sources, ordering = sources_of(texts, place, order_texts, limit)
     found = curves(loaded, place, sources, ordering, shares, tokens, choice, every)
-    path = write(
+    write(
         "replacement_travel",
         claim=CLAIM,
+        blocks=BLOCKS,
         results={"order": "damage", "sources": found},
         loaded=loaded,
         texts=[about_texts(texts) for texts in (*sources, ordering)],
@@ -145,7 +146,6 @@ def main(
         seed=0,
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

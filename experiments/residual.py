@@ -127,15 +127,15 @@ def main(pairs: int, json_path: Path | None, output: Path, **which: Any) -> None
     subject = load_subject(**which, parts=["train"])
     found = mistakes(subject.patterns["train"], subject.programs.own, pairs)
     shares = average(found)
-    _print(found, shares)
+    _print(found)
     if json_path:
         text = json.dumps({"model": which["model"], "heads": found}, indent=1, ensure_ascii=False)
         json_path.write_text(text + "\n", encoding="utf-8")
     results = {"heads": len(found), "mean_absolute_causes": shares}
-    subject.write("residual", CLAIM, results, output)
+    subject.write("residual", CLAIM, BLOCKS, results, output)
 
 
-def _print(found: Sequence[Mapping[str, Any]], shares: Mapping[str, float]) -> None:
+def _print(found: Sequence[Mapping[str, Any]]) -> None:
     table = Table("head", "IoU", "missed: query > key", "too much: query > key", "lacks, overdoes")
     for head in sorted(found, key=lambda h: float(h["iou"])):
         strongest = sorted(head["causes"].items(), key=lambda item: -abs(item[1]))[:3]
@@ -146,11 +146,7 @@ def _print(found: Sequence[Mapping[str, Any]], shares: Mapping[str, float]) -> N
             ", ".join(f"{q} > {k}" for q, k, _ in head["too_much"]),
             ", ".join(f"{name} {share:+.0%}" for name, share in strongest),
         )
-    console = Console()
-    console.print(table)
-    ranked = sorted(shares.items(), key=lambda item: -item[1])[:CAUSES]
-    console.print("Over all heads, the mean size of each cause, as a share of the mistakes:")
-    console.print(", ".join(f"{name} {share:.1%}" for name, share in ranked))
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from typing import Any
 import click
 import torch
 
+from experiments.tables import Block
 from grammar.errors import InputError
 from grammar.token_facts import Token
 from interpreter.models import LoadedModel
@@ -39,6 +40,7 @@ def write(
     name: str,
     *,
     claim: str,
+    blocks: Mapping[str, Block],
     results: Mapping[str, Any],
     loaded: LoadedModel | None = None,
     texts: Sequence[Mapping[str, Any]] = (),
@@ -49,8 +51,9 @@ def write(
 ) -> Path:
     """Writes the results of the running click command, as `folder`/NAME-MODEL.json.
 
-    `name` is that of the claim's module, `claim` one sentence; `texts` are as by `about_texts`,
-    `rejected` counts programs by the code of their rejection.
+    They are printed as the pages show them, by `blocks`, with the file.  `name` is that of the
+    claim's module, `claim` one sentence; `texts` are as by `about_texts`, `rejected` counts
+    programs by the code of their rejection.
     """
     context = click.get_current_context()
     record = {
@@ -81,6 +84,9 @@ def write(
         _rounded(record), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False
     )
     path.write_text(text + "\n", encoding="utf-8")
+    for block in blocks.values():
+        click.echo(block([json.loads(text)]) + "\n")
+    click.echo(path)
     return path
 
 

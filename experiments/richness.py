@@ -140,9 +140,10 @@ def main(
         curve = curve_of(losses, (title, "damage"), shares, len(order))
         about = {"programs": title, "mean_terms": sum(sizes) / len(sizes), "curve": curve}
         found.append(about | errors[title])
-    path = write(
+    write(
         "richness",
         claim=CLAIM,
+        blocks=BLOCKS,
         loaded=loaded,
         texts=[about_texts(some) for some in (train, split["select"], split["test"])],
         library=place,
@@ -150,7 +151,6 @@ def main(
         results={"heads": len(order), "kinds": found},
         folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ def main(quick: bool, tokens: int, output: Path) -> None:
         "worst_programs": worst_programs(tokens),
         "bench": measure(quick),
     }
-    click.echo(write("safety_and_speed", claim=CLAIM, results=results, folder=output))
+    write("safety_and_speed", claim=CLAIM, blocks=BLOCKS, results=results, folder=output)
 
 
 if __name__ == "__main__":

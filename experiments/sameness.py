@@ -34,8 +34,7 @@ CLAIM = "How many programs of a full run are the same in text or in what they do
 def sameness(libraries: Sequence[Path], output: Path) -> None:
     """Count both kinds of duplicates in libraries of full runs."""
     found = [about(library) for library in libraries]
-    write("sameness", claim=CLAIM, results={"libraries": found}, folder=output)
-    click.echo(duplicates([{"results": {"libraries": found}}]))
+    write("sameness", claim=CLAIM, blocks=BLOCKS, results={"libraries": found}, folder=output)
 
 
 def about(path: Path) -> dict[str, Any]:

@@ -137,6 +137,7 @@ def main(output: Path, draws: int, **which: Any) -> None:
     subject.write(
         "short_texts",
         CLAIM,
+        BLOCKS,
         short_results(subject, short, draws),
         output,
         more=[about_texts(texts, short.tokens)],

@@ -148,7 +148,7 @@ def main(
     parts = ("train", "select", "test")
     subject = load_subject(model, library, every, limit, texts, max_tokens, parts)
     results = {"heads": len(subject.heads), "stages": measured(subject)}
-    subject.write("stages", CLAIM, results, output)
+    subject.write("stages", CLAIM, BLOCKS, results, output)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 python -m experiments.stories --beginning "Once upon a time"
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ SHARES = (0.0, 0.25, 0.5, 1.0)
 @click.option("--beginning", default="Once upon a time, there was a little dog", show_default=True)
 @click.option("--tokens", type=click.IntRange(1), default=60, show_default=True)
 @order_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stories(
     model: str,
     library: str | None,
@@ -42,7 +40,6 @@ def stories(
     order_texts: str,
     order_tokens: int,
     choice: str | None,
-    as_json: bool,
 ) -> None:
     """Let models with 0, 25, 50 and 100% of their heads replaced go on from one beginning."""
     place, loaded = opened(model, library)
@@ -58,16 +55,13 @@ def stories(
     write(
         "stories",
         claim=CLAIM,
+        blocks=BLOCKS,
         loaded=loaded,
         texts=[about_texts(ordering)],
         library=place,
         results=results,
         folder=output,
     )
-    if as_json:
-        click.echo(json.dumps(results, indent=2, ensure_ascii=False))
-        return
-    click.echo(shown([{"model": {"name": model}, "results": results}]))
 
 
 def shown(records: Sequence[Mapping[str, Any]]) -> str:

@@ -199,10 +199,15 @@ def main(
     results = streamed(loaded, source, tokens, programs, place, keep)
     shutil.rmtree(place)
     about = [about_texts(source, []) | {"tokens": results["tokens_read"]}]
-    path = write(
-        "streaming", claim=CLAIM, results=results, loaded=loaded, texts=about, folder=output
+    write(
+        "streaming",
+        claim=CLAIM,
+        blocks=BLOCKS,
+        results=results,
+        loaded=loaded,
+        texts=about,
+        folder=output,
     )
-    click.echo(path)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from experiments.results import FOLDER, ROOT, about_texts, file_stem, write
+from experiments.tables import Block
 from grammar.errors import InputError
 from grammar.limits import MAX_EVALUATION_COST
 from grammar.parser import parse
@@ -105,19 +106,21 @@ class Subject:
         self,
         name: str,
         claim: str,
+        blocks: Mapping[str, Block],
         results: Mapping[str, Any],
         folder: Path,
         more: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Writes the results of a claim about this; `more` is about further texts.
+        """As `results.write`, of a claim about this; `more` is about further texts.
 
         All seeds are 0.
         """
         split = self.texts.split()
         texts = [about_texts(split[part], p.tokens) for part, p in self.patterns.items()]
-        path = write(
+        write(
             name,
             claim=claim,
+            blocks=blocks,
             results=results,
             loaded=self.loaded,
             texts=[*texts, *more],
@@ -126,7 +129,6 @@ class Subject:
             rejected=self.programs.rejected,
             folder=folder,
         )
-        click.echo(path)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -156,7 +156,7 @@ def main(output: Path, count: int, **which: Any) -> None:
     """Draw real and predicted attention of heads whose short programs gain most."""
     subject = load_subject(**which)
     heads = [head_results(subject, head) for head in most_gained(subject, count)]
-    subject.write("three_heads", CLAIM, {"heads": heads}, output)
+    subject.write("three_heads", CLAIM, BLOCKS, {"heads": heads}, output)
     draw(subject, heads, output / f"{subject.stem('three_heads')}.png")
 
 

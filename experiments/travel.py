@@ -276,6 +276,7 @@ def main(
     write(
         "travel",
         claim=CLAIM,
+        blocks=BLOCKS,
         results=results,
         loaded=loaded,
         # How many tokens were read depends on the length, and stands with the results.

@@ -25,6 +25,7 @@ def claim(model: str, texts: str, length: tuple[int, ...], quick: bool, output: 
     write(
         "fit",
         claim="Programs fit.",
+        blocks={"mean": lambda records: f"a mean of {records[0]['results']['mean']}"},
         loaded=tiny("llama"),
         texts=[about_texts(load_texts(texts), [])],
         library=ROOT / "experiments" / "libraries" / "minilm-l6.jsonl",
@@ -39,7 +40,8 @@ def record(tmp_path: Path) -> dict:
     texts.parent.mkdir()
     texts.write_text('{"text": "The cat saw the dog."}\n')
     words = ["--texts", str(texts), "--length", "8", "--quick", "--output", str(tmp_path)]
-    CliRunner().invoke(claim, words, catch_exceptions=False)
+    said = CliRunner().invoke(claim, words, catch_exceptions=False).stdout
+    assert said == f"a mean of 0.33333\n\n{tmp_path}/fit-tiny-llama.json\n"
     (found,) = read("fit", tmp_path)
     return found
 
