@@ -43,16 +43,15 @@ def grown(
     """Programs of every size for the heads of those chosen by IoU, without and with guards."""
     heads = list(programs.trees)
     seen = seen_on(programs.loaded, train, heads, tokens, programs.loaded.facts_of)
-    pool = pool_for(list(programs.trees.values()))
+    grower = OutputGrower(seen.patterns, seen.rows, pool_for(list(programs.trees.values())))
     found = {}
     with progress_bar() as bar:
         task = bar.add_task("Growing by output error", total=2 * len(parts) * len(heads))
         for guards in (False, True):
             for most in parts:
-                grower = OutputGrower(seen.patterns, seen.rows, pool, Richness(most, guards))
-                trees = {}
+                richness, trees = Richness(most, guards), {}
                 for head in heads:
-                    trees[head] = grower.grow(head, terms_of(programs.trees[head]))
+                    trees[head] = grower.grow(head, richness, terms_of(programs.trees[head]))
                     bar.advance(task)
                 title = f"up to {most} parts" + (", guards" if guards else "")
                 found[title] = replace(programs, trees=trees)

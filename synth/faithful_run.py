@@ -166,13 +166,11 @@ def _grown(
     left = [head for head in programs if not library.batch_done(run, *head, "output error", 0)]
     if left:
         seen = seen_on(loaded, train, left, settings.max_tokens, facts_of)
-        pool = pool_for(list(programs.values()))
-        grower = OutputGrower(
-            seen.patterns, seen.rows, pool, Richness(settings.parts, settings.guards)
-        )
+        grower = OutputGrower(seen.patterns, seen.rows, pool_for(list(programs.values())))
+        richness = Richness(settings.parts, settings.guards)
         with progress_bar() as bar:
             for head in bar.track(left, description="Growing by output error"):
-                grown = grower.grow(head, terms_of(programs[head]))
+                grown = grower.grow(head, richness, terms_of(programs[head]))
                 _record(library, run, head, "output error", 0, grown, programs[head])
     return {head: _recorded(library, run, head, "output error", 0) for head in programs}
 

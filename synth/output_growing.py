@@ -47,11 +47,8 @@ class Richness:
 class OutputGrower:
     """Grows programs for the heads of one capture; `rows` are of the same texts."""
 
-    def __init__(
-        self, patterns: Captured, rows: Rows, pool: Sequence[Node], richness: Richness
-    ) -> None:
+    def __init__(self, patterns: Captured, rows: Rows, pool: Sequence[Node]) -> None:
         self._patterns = patterns
-        self._richness = richness
         evaluator = Evaluator(rows.facts)
         found: dict[int, tuple[Node, Tensor]] = {}
         for node in pool:
@@ -61,12 +58,12 @@ class OutputGrower:
         self._evaluator, self._rows = evaluator, rows
         # [text, term, query, key]: one product with a head's values gives what each would write.
         self._shares = torch.stack([shares for _, shares in found.values()], dim=1)
-        self._conditions = [term(kind) for kind in KINDS] if richness.guards else []
+        self._conditions = [term(kind) for kind in KINDS]
         self._kinds = torch.full(rows.at_queries(evaluator.guard(Node("any"))).shape, len(KINDS))
         for number, condition in reversed(list(enumerate(self._conditions))):
             self._kinds[rows.at_queries(evaluator.guard(condition))] = number
 
-    def grow(self, head: Head, more: Sequence[Node] = ()) -> Node:
+    def grow(self, head: Head, richness: Richness, more: Sequence[Node] = ()) -> Node:
         """The canonical program with rounded weights, from the pool and some terms more.
 
         It has fewer parts where it would be too long for a program.
@@ -86,21 +83,24 @@ class OutputGrower:
         )
         target = real * scale
         written = written.transpose(0, 1)
-        parts = self._richness.parts
+        parts, conditions = richness.parts, self._conditions if richness.guards else []
         while True:
-            program = self._ruled(nodes, self._solver(nodes, written, target, parts), len(target))
+            solve = self._solver(nodes, written, target, parts)
+            program = self._ruled(nodes, conditions, solve, len(target))
             text = to_text(program)
             if parts == 1 or (len(text) <= LONGEST and isinstance(parse(text), Node)):
                 return program
             parts -= 1
 
-    def _ruled(self, nodes: Sequence[Node], solve: "_Solver", texts: int) -> Node:
+    def _ruled(
+        self, nodes: Sequence[Node], conditions: Sequence[Node], solve: "_Solver", texts: int
+    ) -> Node:
         """The canonical program of what is solved, with rules where they are worth it."""
         everything = torch.ones_like(self._kinds, dtype=torch.bool)
         whole = solve(everything)
         rules: list[tuple[Node, _Mixture]] = []
         rest = everything
-        for number, condition in enumerate(self._conditions):
+        for number, condition in enumerate(conditions):
             here = self._kinds == number
             if not here.any():
                 continue

@@ -57,10 +57,11 @@ def test_a_known_program_is_grown(truth: str, facts_of: FactsOf) -> None:
     matrices = rows.placed(Evaluator(rows.facts).matrices(tree(truth)))
     values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
     patterns = Captured(((0, 0),), tag(encoded, tagger), matrices[:, None], values, True)
-    grown = OutputGrower(patterns, rows, POOL, Richness()).grow((0, 0))
+    grower = OutputGrower(patterns, rows, POOL)
+    grown = grower.grow((0, 0), Richness())
     found = rows.placed(Evaluator(rows.facts).matrices(grown))
     assert output_error(matrices, found, values[:, 0]).mean() < 0.02, to_text(grown)
-    plain = OutputGrower(patterns, rows, POOL, Richness(parts=1, guards=False)).grow((0, 0))
+    plain = grower.grow((0, 0), Richness(parts=1, guards=False))
     assert len(plain.children) == 1
     assert len(plain.children[0].children) == 1
 
@@ -72,10 +73,10 @@ def test_a_program_that_would_be_too_long_has_fewer_parts(monkeypatch: pytest.Mo
     truth = rows.placed(Evaluator(rows.facts).matrices(tree("40 first + 30 back(1) + 30 noun")))
     values = torch.randn(4, 1, 32, 8, generator=torch.Generator().manual_seed(0))
     patterns = Captured(((0, 0),), tag(encoded, tagger), truth[:, None], values, True)
-    grower = OutputGrower(patterns, rows, POOL, Richness(guards=False))
-    whole = to_text(grower.grow((0, 0)))
+    grower, richness = OutputGrower(patterns, rows, POOL), Richness(guards=False)
+    whole = to_text(grower.grow((0, 0), richness))
     monkeypatch.setattr(output_growing, "LONGEST", len(whole) - 1)
-    shorter = grower.grow((0, 0))
+    shorter = grower.grow((0, 0), richness)
     assert len(to_text(shorter)) < len(whole)
     assert len(shorter.children[0].children) < whole.count("+") + 1
 
