@@ -18,7 +18,7 @@ from lm_eval.tasks import TaskManager
 
 from experiments.continuations import Continuation, Likelihood, ReplacedModels
 from grammar.errors import InputError
-from interpreter.texts import Texts
+from interpreter.texts import Texts, json_lines, read_text
 
 PROMPTS = {"siqa": "Q: {{question}}\nA:"}
 """How the harness asks the questions of a data set, by what their ids begin with."""
@@ -116,19 +116,11 @@ def _data_set(items: Sequence[Mapping[str, Any]]) -> Any:
 
 def read_items(path: Path) -> list[dict[str, Any]]:
     """Lines with "question", "choices" (two at least) and "gold", the place of the right one."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
     items = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}, line {number}: not JSON: {error}") from error
+    for place, item in json_lines(read_text(path), path):
         if not _is_item(item):
             raise InputError(
-                f'{path}, line {number}: not a question: {{"question": TEXT, "choices": '
+                f'{place}: not a question: {{"question": TEXT, "choices": '
                 '[TEXT, ...], "gold": the place of the right one, from 0}'
             )
         items.append(item)

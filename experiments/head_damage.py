@@ -12,10 +12,11 @@ from typing import Any
 import click
 import numpy as np
 
+from experiments.pictures import new_figure, save
 from experiments.results import about_texts, write
 from experiments.stand_ins import StandIns, kinds_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
-from experiments.tables import Block, table, with_interval
+from experiments.tables import Block, table
 from interpreter.capture import capture
 from interpreter.evaluate import Evaluator
 from interpreter.scores import iou, iou_no_sink, output_error
@@ -78,9 +79,16 @@ def correlations(records: Sequence[Mapping[str, Any]]) -> str:
         for of_choice in record["results"]["choices"]:
             found = of_choice["spearman"]
             name = f"{record['model']['name']}, {of_choice['choice']}"
-            cells = [with_interval(found[s]["rho"], found[s]["ci95"], 2) for s in SCORES]
+            cells = [_shown(found[score]) for score in SCORES]
             rows.append([name, str(len(of_choice["heads"])), *cells])
     return table(["programs", "heads", *(f"damage and {score}" for score in SCORES)], rows)
+
+
+def _shown(correlation: Mapping[str, Any]) -> str:
+    if correlation["rho"] is None:
+        return "–"
+    low, high = correlation["ci95"]
+    return f"{correlation['rho']:+.2f} ({low:+.2f} to {high:+.2f})"
 
 
 BLOCKS: dict[str, Block] = {"correlations": correlations}
@@ -116,12 +124,18 @@ def about_heads(programs: StandIns, texts: Texts, tokens: int) -> list[dict[str,
 
 
 def spearman_with_ci95(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
-    """The rank correlation, and its 95% interval by bootstrap over the pairs."""
+    """The rank correlation, and its 95% interval by bootstrap over the pairs.
+
+    None and None where the values of one side are all equal.
+    """
     pairs = np.array([first, second])
+    rho = spearman(*pairs)
+    if np.isnan(rho):
+        return {"rho": None, "ci95": None}
     draws = np.random.default_rng(0).integers(pairs.shape[1], size=(RESAMPLES, pairs.shape[1]))
     drawn = [spearman(*pairs[:, draw]) for draw in draws]
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return {"rho": spearman(*pairs), "ci95": [float(low), float(high)]}
+    return {"rho": rho, "ci95": [float(low), float(high)]}
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:
@@ -139,27 +153,22 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
     """Damage of each head against IoU, and against output error; a row for each choice."""
-    from matplotlib import pyplot
-
     choices = results["choices"]
-    size = (9, 3.4 * len(choices) + 0.8)
-    figure, axes = pyplot.subplots(len(choices), 2, figsize=size, sharey=True, squeeze=False)
+    figure, axes = new_figure(len(choices), 2, 9, 3.4 * len(choices) + 0.8)
     for row, of_choice in zip(axes, choices, strict=True):
         for axis, score in zip(row, ("iou", "output_error"), strict=True):
             found = of_choice["spearman"][score]
-            low, high = found["ci95"]
             values = [head[score] for head in of_choice["heads"]]
             axis.scatter(values, [head["damage"] for head in of_choice["heads"]], s=9, alpha=0.6)
-            rho = f"Spearman {found['rho']:+.2f} ({low:+.2f} – {high:+.2f})"
-            axis.set_title(f"{of_choice['choice']}: {rho}", fontsize=10)
+            axis.set_title(f"{of_choice['choice']}: Spearman {_shown(found)}", fontsize=10)
             axis.set_xlabel({"iou": "IoU", "output_error": "output error"}[score])
             axis.set_yscale("log")
         row[1].set_xscale("log")
+        for axis in row:
+            axis.sharey(axes[0][0])
         row[0].set_ylabel("damage when replaced alone\n(nats a token)")
     figure.suptitle(f"{model}, {len(choices[0]['heads'])} heads", fontsize=10)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -108,15 +108,8 @@ def main(output: Path, **sizes: Any) -> None:
     """Estimate a run from the results of experiments.safety_and_speed."""
     (record,) = read("safety_and_speed")
     bench, cores = record["results"]["bench"], record["machine"]["cores"]
-    click.echo(
-        write(
-            "large_run",
-            claim=CLAIM,
-            blocks=BLOCKS,
-            results=estimate(bench, cores, **sizes),
-            folder=output,
-        )
-    )
+    results = estimate(bench, cores, **sizes)
+    write("large_run", claim=CLAIM, blocks=BLOCKS, results=results, folder=output)
 
 
 if __name__ == "__main__":

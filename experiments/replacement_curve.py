@@ -16,6 +16,7 @@ import click
 import torch
 from torch import Tensor
 
+from experiments.pictures import new_figure, save
 from experiments.results import about_library, about_texts, write
 from experiments.stand_ins import StandIns, count_of, kinds_of, stand_ins, texts_seen
 from experiments.subject import model_options, opened
@@ -254,9 +255,7 @@ def measured(
 
 def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
     """Perplexity against share, a line for each series, its interval shaded."""
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7.5, 5))
+    figure, [[axis]] = new_figure(1, 1, 7.5, 5)
     names = list(dict.fromkeys(series["programs"] for series in results["series"]))
     base = results["base_perplexity"]
     for series in results["series"]:
@@ -274,9 +273,7 @@ def draw(results: Mapping[str, Any], model: str, path: Path) -> None:
     axis.set_ylabel("perplexity")
     axis.set_title(f"{model}, {results['tokens']:,} predicted tokens")
     axis.legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save(figure, path)
 
 
 def rises(records: Sequence[Mapping[str, Any]]) -> str:

@@ -1,13 +1,12 @@
 """Texts that are no stories: Python code, and questions with their answers, as plain documents."""
 
-import json
 import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from grammar.errors import InputError
 from interpreter.models import LoadedModel
-from interpreter.texts import Texts, load_texts
+from interpreter.texts import Texts, json_lines, load_texts, read_text
 
 CODE = "code"
 CHARACTERS = 3_000
@@ -64,11 +63,13 @@ def question_texts(path: Path) -> Texts:
     One question is too short to be read at every length, so a document holds as many as fill it.
     """
     documents, current = [], ""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        record = json.loads(line)
-        if not isinstance(record.get("choices"), list):
-            raise InputError(f"{path.name}, line {number}: no list of `choices`")
-        current += "\n".join([record["question"], *record["choices"]]) + "\n\n"
+    for place, record in json_lines(read_text(path), path.name):
+        if not isinstance(record, dict) or not isinstance(record.get("choices"), list):
+            raise InputError(f"{place}: no list of `choices`")
+        lines = [record.get("question"), *record["choices"]]
+        if not all(isinstance(line, str) for line in lines):
+            raise InputError(f"{place}: `question` and each of the `choices` are texts")
+        current += "\n".join(lines) + "\n\n"
         if len(current) >= CHARACTERS:
             documents.append(current)
             current = ""

@@ -8,7 +8,6 @@ thread.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import click
 
+from experiments.memory import peak_memory_mb
 from grammar import limits
 from grammar.parser import parse
 from grammar.rejection import Rejection
@@ -109,10 +109,6 @@ def text_of(tokens: int) -> list[Token]:
     ]
 
 
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def measured(text: str, tokens: int) -> dict[str, Any]:
     """Processor seconds and memory above the start of one evaluation, in this process."""
     import torch
@@ -126,13 +122,13 @@ def measured(text: str, tokens: int) -> dict[str, Any]:
     # A first small evaluation loads what torch loads late.
     Evaluator(make_facts([text_of(8)], causal=False)).matrices(tree)
     words = text_of(tokens)
-    before, start = _peak_mb(), time.process_time()
+    before, start = peak_memory_mb(), time.process_time()
     Evaluator(make_facts([words], causal=False)).matrices(tree)
     return {
         "program": text,
         "tokens": tokens,
         "seconds": round(time.process_time() - start, 3),
-        "peak_memory_mb": round(_peak_mb() - before),
+        "peak_memory_mb": peak_memory_mb() - before,
         "cost": program_cost(tree, tokens),
     }
 

@@ -258,6 +258,9 @@ def canonical_tree(text: str) -> Node | Rejection:
     if len(to_text(tree)) > limits.MAX_PROGRAM_CHARACTERS:
         message = f"its canonical form has over {limits.MAX_PROGRAM_CHARACTERS} characters"
         return located("too_long", message, text, 0)
+    if tree.size > limits.MAX_PROGRAM_NODES:
+        message = f"its canonical form has over {limits.MAX_PROGRAM_NODES} nodes"
+        return located("too_large", message, text, 0)
     return tree
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from grammar.errors import InputError
 
@@ -73,13 +75,14 @@ def load_texts(source: str, limit: int | None = None) -> Texts:
     return Texts(name, tuple(documents))
 
 
-def _from_file(path: Path) -> list[str]:
+def read_text(path: Path) -> str:
+    """What a file of UTF-8 text holds, without a byte-order mark; InputError where it is none."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: not UTF-8 text (byte {error.start} is 0x{content[error.start]:02x}); "
@@ -87,6 +90,27 @@ def _from_file(path: Path) -> list[str]:
         ) from error
     if "\0" in text:
         raise InputError(f"{path}: a binary file (a zero byte at character {text.index(chr(0))})")
+    return text
+
+
+def json_lines(content: str, name: str | Path) -> Iterator[tuple[str, Any]]:
+    """Each line's place, as in `a.jsonl, line 3`, and what it says; InputError where it is no JSON.
+
+    Empty lines are none.
+    """
+    # Strings may hold characters at which `splitlines` would split.
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            yield place, json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{place}: not JSON: {error}") from error
+
+
+def _from_file(path: Path) -> list[str]:
+    text = read_text(path)
     if path.suffix == ".jsonl":
         return _from_jsonl(text, str(path))
     documents, current = [], list[str]()
@@ -101,18 +125,12 @@ def _from_file(path: Path) -> list[str]:
 
 def _from_jsonl(content: str, name: str) -> list[str]:
     documents = []
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{name}, line {number}: not JSON: {error}") from error
+    for place, record in json_lines(content, name):
         text = record.get("text") if isinstance(record, dict) else None
         if not isinstance(text, str):
-            raise InputError(f'{name}, line {number}: no "text" field that holds a string')
+            raise InputError(f'{place}: no "text" field that holds a string')
         if any("\ud800" <= c <= "\udfff" for c in text):
-            raise InputError(f"{name}, line {number}: a lone surrogate; not valid Unicode text")
+            raise InputError(f"{place}: a lone surrogate; not valid Unicode text")
         documents.append(text)
     return documents
 

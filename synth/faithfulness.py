@@ -37,7 +37,7 @@ CONTROLS = ("own_pattern", "zeros", "first_token", "shuffled_programs")
 class Question:
     """What is measured: which programs, on which texts, in which order."""
 
-    library: Path
+    library: str
     model: str
     texts: str
     fractions: tuple[float, ...]
@@ -61,10 +61,11 @@ def measure_replacement(question: Question) -> dict[str, Any]:
         stored = stored_choices(library, question.model, name) if name else None
         choices = stored or most_faithful(library, question.model)
         seen = {run.texts_sha256 for run in library.runs()}
+        place = library.path
     texts, order_texts = reported_and_ordering(question.texts, question.order_texts, seen)
     loaded = load_model(question.model)
     check_texts(loaded, texts, question.max_tokens)
-    trees = replaceable(question.library, choices, loaded, question.max_tokens)
+    trees = replaceable(place, choices, loaded, question.max_tokens)
     facts_of = question.facts or loaded.facts_of
     if facts_of == "prefix" and not loaded.causal:
         raise InputError(f"{loaded.name} reads a text in both directions: give --facts text")
@@ -116,7 +117,7 @@ def reported_and_ordering(
 
 
 def replaceable(
-    path: Path, choices: Sequence[Choice], loaded: LoadedModel, tokens: int
+    path: str | Path, choices: Sequence[Choice], loaded: LoadedModel, tokens: int
 ) -> dict[Head, Node]:
     """The programs by head; InputError where one is none or too dear: no head is left in place."""
     trees: dict[Head, Node] = {}
@@ -170,7 +171,7 @@ class Losses:
         """Runs every form of the model on the texts; the controls with the most heads replaced."""
         chosen = examples(loaded, texts, max_tokens)
         made = batches(loaded, chosen, len(trees))
-        names = [*map(str, counts), *CONTROLS]
+        names = [*map(str, dict.fromkeys(counts)), *CONTROLS]
         if len(trees) == 1:
             names.remove("shuffled_programs")
         documents = len(texts.documents)

@@ -67,6 +67,7 @@ class DiffHead:
     """
 
     model: str
+    model_revision: str
     name: str
     choice: str
     one: str | None
@@ -95,10 +96,11 @@ def diff_libraries(one: Library, other: Library, model: str | None) -> LibraryDi
         a, b = first.get(place), second.get(place)
         if a and b and a.program == b.program:
             continue
-        name, layer, head, choice = place
+        name, revision, layer, head, choice = place
         differing.append(
             DiffHead(
                 model=name,
+                model_revision=revision,
                 name=head_name(layer, head),
                 choice=choice,
                 one=a.program if a else None,
@@ -117,5 +119,5 @@ def diff_libraries(one: Library, other: Library, model: str | None) -> LibraryDi
     )
 
 
-def _by_place(heads: Iterable[ListedHead]) -> dict[tuple[str, int, int, str], ListedHead]:
-    return {(h.model, h.layer, h.head, h.choice): h for h in heads}
+def _by_place(heads: Iterable[ListedHead]) -> dict[tuple[str, str, int, int, str], ListedHead]:
+    return {(h.model, h.model_revision, h.layer, h.head, h.choice): h for h in heads}

@@ -66,7 +66,7 @@ def show_command(name: str, path: str, model: str | None, pattern: bool, as_json
         examples = _examples(opened, programs) if pattern else []
     if pattern and not examples:
         raise InputError(
-            f"{path} holds no attention of {name} to draw: "
+            f"{opened.path} holds no attention of {name} to draw: "
             "`headscript report --texts` runs the model and shows some"
         )
     if as_json:

@@ -1,7 +1,6 @@
 """`headscript replace`: what the model loses when programs stand in for its heads."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ ORDERS = ("damage", "iou", "output-error", "greedy")
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
-    """Shares from `0.1,0.25,1`; InputError where one is not above 0 and at most 1."""
+    """Shares from `0.1,0.25,1`, each once; InputError where one is not above 0 and at most 1."""
     found = []
     for part in text.split(","):
         try:
@@ -24,7 +23,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
         if not 0 < fraction <= 1:
             raise InputError(f"--fractions: {part.strip()} is not above 0 and at most 1")
         found.append(fraction)
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 @click.command(
@@ -65,7 +64,7 @@ def parse_fractions(text: str) -> tuple[float, ...]:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def replace(
-    path: Path,
+    path: str,
     model: str,
     texts: str,
     fractions: str,

@@ -27,7 +27,7 @@ from synth.whole_file import write_whole
     show_default=True,
     help="The page to write.",
 )
-def report(path: Path, model: str | None, texts: str | None, output: Path) -> None:
+def report(path: str, model: str | None, texts: str | None, output: Path) -> None:
     """Write a page with the head grid and, for each head, its program and real attention.
 
     \b

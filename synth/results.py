@@ -1,6 +1,5 @@
 """What a run found, as numbers: the table that is printed, and the JSON."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
@@ -77,6 +76,8 @@ def run_results(library: Library, run: Run) -> RunResults:
     for choice in library.choices(run.model):
         if (choice.layer, choice.head) not in asked:
             continue
+        if choice.model_revision != run.model_revision:
+            continue
         score = newest_test_score(library, run, choice)
         if score is None and choice.run_id != run.id:
             continue
@@ -118,7 +119,7 @@ def run_results(library: Library, run: Run) -> RunResults:
             "rejected": total.rejected,
             "duplicates": total.duplicates,
         },
-        reject_codes=dict(Counter(total.codes)),
+        reject_codes=total.codes,
         spent=taken,
         stopped_by=stopped_by(library, run, searched, taken),
     )

@@ -1,7 +1,6 @@
 """`headscript tune`: programs that can stand in their heads' places."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
@@ -45,7 +44,7 @@ from synth.library_command import library_option
 @click.option("--max-tokens", type=click.IntRange(2), default=96, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def tune(
-    path: Path,
+    path: str,
     model: str,
     texts: str,
     documents: int,
@@ -83,8 +82,9 @@ def tune(
         check_texts(loaded, loaded_texts, max_tokens)
         settings = TuneSettings(documents, parts, guards, rounds, max_tokens)
         result: dict[str, Any] = make_faithful(loaded, loaded_texts, library, settings)
+        place = str(library.path)
     if as_json:
-        click.echo(json.dumps(result | {"library": str(path)}, indent=2))
+        click.echo(json.dumps(result | {"library": place}, indent=2))
         return
     click.echo(
         f"{result['heads']} heads: output error {result['output_error']:.3f} "

@@ -22,7 +22,7 @@ import click
 import torch
 
 from grammar import limits
-from grammar.canonical import canonical
+from grammar.canonical import canonical, canonical_tree
 from grammar.parser import parse
 from grammar.printer import to_text
 from grammar.rejection import Rejection
@@ -68,6 +68,7 @@ def attack_parser(text: str, tried: Counter[str]) -> None:
     simpler = canonical(tree)
     assert canonical(simpler) is simpler
     assert_reads_back(simpler, tried)
+    assert isinstance(canonical_tree(text), Rejection) or isinstance(parse(to_text(simpler)), Node)
 
 
 def assert_reads_back(tree: Node, tried: Counter[str]) -> None:

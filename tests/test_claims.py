@@ -168,6 +168,11 @@ def test_sources(tmp_path: Path) -> None:
     assert asked == question_texts(path)
     assert asked.name == "asked.jsonl"
     assert asked.documents[0].startswith("How many legs has a cat?\nfour\nsix\n\nHow many")
+    path.write_text('{"question": "How\u2028so?", "choices": ["four", "six"]}\n\n' * 200)
+    assert source_texts(str(path)).documents[0].startswith("How\u2028so?\nfour")
+    path.write_text('{"question": "Why?", "choices": [1]}\n')
+    with pytest.raises(InputError, match="line 1: `question` and each"):
+        source_texts(str(path))
     path.write_text('{"question": "Why?"}\n')
     with pytest.raises(InputError, match="line 1: no list"):
         source_texts(str(path))

@@ -1,5 +1,7 @@
 """The language's form: parser, printer, canonical rules, derived files."""
 
+from itertools import combinations, islice
+
 import pytest
 from hypothesis import given, settings
 
@@ -69,6 +71,19 @@ def test_examples_are_canonical(primitive) -> None:
 def test_canonical_forms(text: str, expected: str | None) -> None:
     result = canonical_text(text)
     assert (None if isinstance(result, Rejection) else result) == expected
+
+
+def test_a_canonical_form_keeps_the_limits() -> None:
+    """To move negations inward takes nodes."""
+    classes = ("noun", "verb", "number", "stop", "comma", "quote", "capital", "digit")
+    some = (f"1 not ({' or '.join(three)})" for three in combinations(classes, 3))
+    mixtures = [" + ".join(islice(some, 8)) for _ in range(5)]
+    rules = [f"when {kind}: {m}" for kind, m in zip(classes[1:5], mixtures[1:], strict=True)]
+    text = "; ".join([*rules, mixtures[0]])
+    assert isinstance(parse(text), Node)
+    found = canonical_text(text)
+    assert isinstance(found, Rejection)
+    assert found.code == "too_large"
 
 
 def test_every_rule_states_its_algebra() -> None:

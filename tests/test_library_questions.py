@@ -124,6 +124,17 @@ def test_diff_of_libraries(path: Path, tmp_path: Path) -> None:
     assert (found["same_heads"], found["programs_in_one"], found["programs_in_both"]) == (1, 1, 2)
 
 
+def test_revisions_of_a_model_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "l.sqlite"
+    with Library.open(path, create=True) as library:
+        run = start(library)
+        for revision, text in (("r1", "first"), ("r2", "self")):
+            library.add_programs([text])
+            library.set_choice(replace(chosen(run, text), model_revision=revision))
+    found = told(path, "diff", str(path), str(path))
+    assert (found["heads"], found["same_heads"]) == ([], 2)
+
+
 # Stats, and the two kinds of sameness
 
 

@@ -1,5 +1,6 @@
 """Which program stands for a head once all that is known of it is ranked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from spacy.language import Language
@@ -64,6 +65,15 @@ def test_a_later_run_loses_nothing(tmp_path: Path, tagger: Language) -> None:
         again = run_results(library, first)
         assert [head.program for head in again.heads] == [*EXACT]
         assert [head.stage for head in again.heads] == ["llm", ELSEWHERE]
+
+
+def test_a_run_shows_the_programs_of_its_own_weights(tmp_path: Path, tagger: Language) -> None:
+    files = patterns(tmp_path, tagger)
+    with Library.open(tmp_path / "a.sqlite", create=True) as library:
+        run = ranked(library, "first", [EXACT[0]], files)
+        (_, other) = library.choices(run.model)
+        library.set_choice(replace(other, model_revision="r2"))
+        assert [(h.layer, h.head) for h in run_results(library, run).heads] == [*HEADS]
 
 
 def test_what_is_kept_tells_the_front(tmp_path: Path, tagger: Language) -> None:

@@ -143,6 +143,9 @@ def test_richer_programs(place: tuple[Path, Path, Path], tmp_path: Path) -> None
     trees = {head: parse_or_raise(text) for head, text in PROGRAMS.items()}
     loaded = load_model(str(place[0]))
     losses = Losses.measured(loaded, test, trees, list(trees), [len(trees)], 20, "prefix")
+    few = Losses.measured(loaded, test, trees, list(trees), [1, 1], 12, "prefix")
+    once = Losses.measured(loaded, test, trees, list(trees), [1], 12, "prefix")
+    assert few.of("1") == once.of("1")
     at_all = kinds[richness.BY_IOU]["curve"][-1]
     expected = losses.of(str(len(trees)))
     assert at_all["perplexity"] == pytest.approx(expected["perplexity"], rel=1e-4)
@@ -200,6 +203,7 @@ def test_rank_correlation() -> None:
     # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: worked out by hand.
     tied = spearman(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4]))
     assert tied == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    assert spearman_with_ci95([1, 1], [1, 2]) == {"rho": None, "ci95": None}
     noisy = spearman_with_ci95(numbers.tolist(), (numbers + 1).tolist()[::-1])
     low, high = noisy["ci95"]
     assert low < noisy["rho"] < high

@@ -39,6 +39,7 @@ def test_txt_and_jsonl_give_the_same_documents(tmp_path: Path) -> None:
         ("blank.jsonl", b"\n\n", "no text in it"),
         ("binary.txt", b"a\x00b", "binary"),
         ("latin.txt", "é".encode("latin-1"), "not UTF-8"),
+        ("mark.txt", b"\xef\xbb\xbfab\xff", "byte 5 is 0xff"),
         ("bad.jsonl", b'{"text": "a"}\n{"text": \n', "line 2: not JSON"),
         ("deep.jsonl", b"[" * 100_000, "line 1: not JSON"),
         ("other.jsonl", b'{"story": "a"}\n', 'line 1: no "text" field'),
