@@ -30,12 +30,11 @@ from experiments.ceiling import (
 )
 from experiments.results import about_texts, write
 from experiments.sources import source_texts
-from experiments.subject import Programs, load_programs, model_options, sampled, shipped
+from experiments.subject import Programs, load_programs, model_options, opened, sampled
 from experiments.tables import table, with_interval
 from grammar.parser import parse_or_raise
 from grammar.primitives import PRIMITIVES
 from grammar.tree import Node
-from interpreter.models import load_model
 from interpreter.progress import progress_bar
 from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts
@@ -150,8 +149,7 @@ def main(
     epochs: int,
 ) -> None:
     """Fit all primitives freely, then without each in turn, and report what is lost."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     programs = load_programs(place, loaded, max_tokens)
     heads = sampled(programs.own, every)
 

@@ -142,7 +142,7 @@ def beside_torch(shard: Shard, programs: Sequence[Node]) -> tuple[float, float]:
 
 def capturing(loaded: LoadedModel, texts: Texts, tokens: int) -> float:
     """Texts a second whose attention reaches this process, all heads."""
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = loaded.all_heads
     few = Texts(texts.name, texts.documents[:CAPTURED_TEXTS])
     captured(loaded, few, heads, tokens)
     return len(few.documents) / timed(lambda: captured(loaded, few, heads, tokens))[0]

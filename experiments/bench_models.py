@@ -128,7 +128,7 @@ def capturing(
 ) -> dict[str, Any]:
     """Capture of every head, beside a plain pass of the model with eager attention."""
     batch = tokens[:BATCH_TEXTS]
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = loaded.all_heads
     ids, mask = padded([[token.token_id for token in text] for text in batch])
     ids, mask = ids.to(loaded.model.device), mask.to(loaded.model.device)
     attention, values = empty_patterns(loaded, batch, heads)

@@ -21,18 +21,17 @@ import torch
 from torch import Tensor
 
 from experiments.results import about_texts, write
-from experiments.scoring import ious_of_chosen
+from experiments.scoring import ious_of_chosen, mean_over_heads
 from experiments.sources import at_least, chunks, source_texts
-from experiments.subject import Programs, load_programs, model_options, sampled, shipped
+from experiments.subject import Programs, load_programs, model_options, opened, sampled
 from experiments.tables import table, with_interval
 from grammar.printer import to_text
 from grammar.token_facts import Token
 from grammar.tree import Node
 from interpreter.capture import Captured, Head, captured
 from interpreter.evaluate import Evaluator
-from interpreter.models import LoadedModel, load_model
+from interpreter.models import LoadedModel
 from interpreter.progress import progress_bar
-from interpreter.statistics import bootstrap_ci95
 from interpreter.texts import Texts, load_texts
 from synth.scorer import Scorer
 from synth.vocabulary import plain_classes, selections, term
@@ -299,8 +298,8 @@ def ceiling(sources: dict[str, Source], terms: Sequence[Node], epochs: int) -> d
             {
                 "part": name,
                 "documents": free.shape[1],
-                "free": _mean(free),
-                "programs": _mean(source.programs),
+                "free": mean_over_heads(free),
+                "programs": mean_over_heads(source.programs),
             }
         )
     chosen = torch.cat(best).bincount(minlength=len(PENALTIES)).tolist()
@@ -311,11 +310,6 @@ def ceiling(sources: dict[str, Source], terms: Sequence[Node], epochs: int) -> d
         "heads_by_penalty": {str(p): n for p, n in zip(PENALTIES, chosen, strict=True)},
         "sources": found,
     }
-
-
-def _mean(ious: Tensor) -> dict[str, Any]:
-    by_document = ious.mean(0)
-    return {"mean_iou": float(by_document.mean()), "ci95": bootstrap_ci95(by_document.tolist())}
 
 
 def sources_block(records: Sequence[dict[str, Any]]) -> str:
@@ -362,8 +356,7 @@ def main(
     epochs: int,
 ) -> None:
     """Fit all primitives freely to every head, and report IoU on held-out documents."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
+    place, loaded = opened(model, library)
     programs = load_programs(place, loaded, max_tokens)
     heads = sampled(programs.own, every)
     parts = load_texts(texts, limit).split()

@@ -25,6 +25,7 @@ from torch import Tensor
 from experiments.arms import SAMPLING, Arms, arms
 from experiments.pictures import new_figure, save
 from experiments.results import FOLDER, about_texts, file_stem, write
+from experiments.scoring import mean_over_heads
 from experiments.tables import table, with_interval
 from experiments.written import Setting, Written, counts_of, written
 from grammar.parser import parse_or_raise
@@ -150,11 +151,6 @@ def refined(setting: Setting, outcomes: Mapping[str, Outcome], count: int) -> di
     return found
 
 
-def mean_over_heads(ious: Tensor) -> dict[str, Any]:
-    """The mean of [head, text], with its interval over documents."""
-    return {"mean_iou": float(ious.mean()), "ci95": bootstrap_ci95(ious.mean(0).tolist())}
-
-
 def compared(ious: Tensor, others: Tensor) -> dict[str, Any]:
     """How much better than the others, both [head, text]; the interval is over heads.
 
@@ -223,9 +219,9 @@ def _titled(record: Mapping[str, Any], arm: Mapping[str, Any]) -> str:
 
 
 def curve_block(records: Sequence[dict[str, Any]]) -> str:
-    """Mean IoU by the number of programs, and the last of it compared with sampling."""
-    most = min(records, key=lambda record: len(record["results"]["evaluations"]))
-    shown = most["results"]["evaluations"]
+    """Mean IoU by the number of programs, as many as every record has."""
+    fewest = min(records, key=lambda record: len(record["results"]["evaluations"]))
+    shown = fewest["results"]["evaluations"]
     rows = [
         [
             _titled(record, arm),
@@ -345,7 +341,7 @@ def main(
     compared_arms = arms(proposers)
     loaded = load_model(model)
     source = load_texts(texts, limit)
-    heads = [(n, h) for n in range(loaded.layers) for h in range(loaded.heads)]
+    heads = loaded.all_heads
     sample = tuple(heads[every // 2 :: every])
     split = source.split()
     patterns = {part: capture(loaded, of, sample, max_tokens) for part, of in split.items()}

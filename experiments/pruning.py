@@ -119,7 +119,7 @@ def main(programs: int, documents: int, output: Path) -> None:
     use_threads(1)  # processor seconds
     loaded = load_model("smollm2-135m")
     texts = load_texts(OWN_CORPUS, documents)
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = loaded.all_heads
     patterns = capture(loaded, texts, heads, 96)
     write(
         "pruning",

@@ -135,7 +135,7 @@ def replacements(
     kinds: Sequence[str],
     ordering: Texts,
     tokens: int,
-    every: int = 1,
+    every: int,
 ) -> dict[str, StandIns]:
     """Programs by name: the library's kinds of choices that it has, trivial ones, exchanged ones.
 

@@ -24,7 +24,6 @@ from torch import Tensor
 from experiments.subject import load_subject, subject_options
 from experiments.tables import table
 from grammar.parser import parse_or_raise
-from grammar.primitives import Kind, primitives
 from grammar.token_facts import Token
 from interpreter.capture import Captured, Head
 from interpreter.evaluate import Evaluator
@@ -32,6 +31,7 @@ from interpreter.progress import progress_bar
 from interpreter.scores import iou
 from synth import vocabulary
 from synth.heads import head_name
+from synth.summary import shown
 
 CLAIM = "What the programs get wrong has many small causes, and no large one that lacks a word."
 CAUSES = 12
@@ -51,12 +51,8 @@ def largest_pairs(mistakes: Tensor, tokens: Sequence[Sequence[Token]], most: int
         for value, place in zip(values.tolist(), places.tolist(), strict=True):
             query, key = divmod(place, n)
             if value > 0:
-                found[_shown(document[query]), _shown(document[key])] += value
+                found[shown(document[query]), shown(document[key])] += value
     return [[query, key, round(weight, 2)] for (query, key), weight in found.most_common(most)]
-
-
-def _shown(token: Token) -> str:
-    return token.text.replace("\n", "\\n") or "<special>"
 
 
 def causes(mistakes: Tensor, predicates: Mapping[str, Tensor]) -> dict[str, float]:
@@ -74,8 +70,7 @@ def causes(mistakes: Tensor, predicates: Mapping[str, Tensor]) -> dict[str, floa
 def mistakes(patterns: Captured, programs: Mapping[Head, str], pairs: int) -> list[dict[str, Any]]:
     """Of each head: its program, its IoU, the largest mistakes as token pairs, and their causes."""
     evaluator = Evaluator(patterns.facts())
-    named = [p.name for kind in (Kind.TOKEN_CLASS, Kind.RELATION) for p in primitives(kind)]
-    named = [n for n in named if n in vocabulary.classes([]) + vocabulary.relations()]
+    named = [*vocabulary.classes([]), *vocabulary.relations()]
     predicates = {n: evaluator.weights(vocabulary.term(n)) for n in named if n != "any"}
     found = []
     with progress_bar() as bar:

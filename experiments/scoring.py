@@ -13,7 +13,7 @@ from torch import Tensor
 from interpreter import scores
 from interpreter.capture import Head
 from interpreter.progress import progress_bar
-from interpreter.statistics import RESAMPLES
+from interpreter.statistics import RESAMPLES, bootstrap_ci95
 from synth.scorer import Scorer
 
 LOW, HIGH = 0.40, 0.75
@@ -42,6 +42,11 @@ def best_for_heads(scorer: Scorer, programs: Sequence[str]) -> dict[Head, str]:
     """The program with the best mean IoU for each head, on the texts of the scorer."""
     best = ious_of_all(scorer, programs, "Choosing").mean(-1).argmax(0).tolist()
     return {head: programs[k] for head, k in zip(scorer.patterns.heads, best, strict=True)}
+
+
+def mean_over_heads(ious: Tensor) -> dict[str, Any]:
+    """The mean of [head, text], with its interval over documents."""
+    return {"mean_iou": float(ious.mean()), "ci95": bootstrap_ci95(ious.mean(0).tolist())}
 
 
 def interval(ious: Tensor, statistic: Callable[[np.ndarray], np.ndarray]) -> list[float]:

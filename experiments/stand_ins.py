@@ -48,7 +48,7 @@ def kinds_of(place: Path, loaded: LoadedModel, kinds: Sequence[str]) -> list[str
 
 
 def stand_ins(
-    path: Path, loaded: LoadedModel, choice: str | None, tokens: int, every: int = 1
+    path: Path, loaded: LoadedModel, choice: str | None, tokens: int, every: int
 ) -> StandIns:
     """The library's programs of one choice, or the most faithful ones, for texts of that length.
 

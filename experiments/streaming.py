@@ -93,7 +93,7 @@ def streamed(
 ) -> dict[str, Any]:
     """Seconds, bytes and memory of capture and scoring; the folder holds what is done."""
     folder.mkdir(parents=True, exist_ok=True)
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = loaded.all_heads
     parts = shards("texts", texts.documents, TEXTS)
     first = read_tokens(parts[0].items, loaded.tokenizer, load_spacy(), tokens)
     programs = [to_text(program) for program in library_programs(count, first)]

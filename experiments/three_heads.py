@@ -27,7 +27,7 @@ from interpreter.capture import Captured, Head
 from interpreter.statistics import bootstrap_ci95
 from synth.categories import category
 from synth.heads import head_name
-from synth.summary import TRIVIAL
+from synth.summary import TRIVIAL, shown
 
 CLAIM = "A person can read what some heads do, and see that it is so."
 SHOWN_TOKENS = 28
@@ -82,7 +82,7 @@ def draw(subject: Subject, heads: Sequence[Mapping[str, Any]], path: Path) -> No
     scorer = subject.scorers["test"]
     drawn = most_to_see(scorer.patterns, [(found["layer"], found["head"]) for found in heads])
     tokens = scorer.patterns.tokens[drawn][:SHOWN_TOKENS]
-    words = [token.text.replace("\n", "\\n") or "<special>" for token in tokens]
+    words = [shown(token) for token in tokens]
     figure, axes = new_figure(2, len(heads), width=3.6 * len(heads), height=7.6)
     for column, found in enumerate(heads):
         head = (found["layer"], found["head"])

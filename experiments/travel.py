@@ -19,21 +19,21 @@ from torch import Tensor
 
 from experiments.pictures import new_figure, save
 from experiments.results import about_library, about_texts, file_stem, write
-from experiments.scoring import best_for_heads, ious_of_chosen
+from experiments.scoring import best_for_heads, ious_of_chosen, mean_over_heads
 from experiments.sources import at_least, chunks, source_texts
+from experiments.stand_ins import texts_seen
 from experiments.subject import (
     LIBRARIES,
     Programs,
     load_programs,
     model_options,
+    opened,
     runnable,
     sampled,
-    shipped,
 )
 from experiments.tables import table, with_interval
 from interpreter.capture import Head, capture
-from interpreter.models import LoadedModel, load_model
-from interpreter.statistics import bootstrap_ci95
+from interpreter.models import LoadedModel
 from interpreter.texts import Texts
 from synth.library import Library
 from synth.scorer import Scorer
@@ -98,15 +98,10 @@ def at_length(traveller: Traveller, texts: Texts, tokens: int) -> dict[str, Any]
         "heads": len(heads),
         "programs": len({programs.own[head] for head in heads}),
         "rejected": dict(programs.rejected),
-        "own": _mean(torch.cat(own, dim=-1)),
-        "own_no_sink": _mean(torch.cat(rest, dim=-1)),
-        "best_trivial": _mean(chosen),
+        "own": mean_over_heads(torch.cat(own, dim=-1)),
+        "own_no_sink": mean_over_heads(torch.cat(rest, dim=-1)),
+        "best_trivial": mean_over_heads(chosen),
     }
-
-
-def _mean(ious: Tensor) -> dict[str, Any]:
-    by_document = ious.mean(0)
-    return {"mean_iou": float(by_document.mean()), "ci95": bootstrap_ci95(by_document.tolist())}
 
 
 def of_source(
@@ -154,7 +149,7 @@ def of_other_models(
 
 def _chosen_from(pool: Sequence[str], select: Scorer, test: Scorer) -> dict[str, Any]:
     full, rest = ious_of_chosen(test, best_for_heads(select, pool))
-    return {"iou": _mean(full), "iou_no_sink": _mean(rest)}
+    return {"iou": mean_over_heads(full), "iou_no_sink": mean_over_heads(rest)}
 
 
 def draw(sources: Sequence[dict[str, Any]], title: str, path: Path) -> None:
@@ -260,12 +255,9 @@ def main(
     others: tuple[str, ...],
 ) -> None:
     """Score the stored programs on other texts, other lengths and other models."""
-    place = Path(library) if library else shipped(model)
-    loaded = load_model(model)
-    with Library.open(place) as opened:
-        seen = {run.texts_sha256 for run in opened.runs()}
+    place, loaded = opened(model, library)
     programs = load_programs(place, loaded, CROSS_TOKENS)
-    traveller = Traveller(loaded, place, sampled(programs.own, every), seen)
+    traveller = Traveller(loaded, place, sampled(programs.own, every), texts_seen(place))
     texts = [source_texts(source) for source in sources]
     found = [of_source(traveller, of_one, lengths, limit) for of_one in texts]
     beside = others or tuple(

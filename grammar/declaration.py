@@ -5,7 +5,7 @@ Three kinds:
 * a token class says yes or no about a key token; `scalar(token, *args)`,
   `tensor(facts, *args)` -> [batch, tokens] bool;
 * a relation says yes or no about a query i and a key j; `scalar(tokens, i, j, *args)`,
-  `tensor(facts, *args)` -> [batch, query, key] bool;
+  `tensor(facts, *args)` -> [batch or 1, query, key] bool;
 * a selection weighs the keys; `scalar(i, members, *args)` -> {key: weight}, where `members` are
   the visible keys that the selection's predicate holds for; `tensor(facts, members, *args)` ->
   [batch, 1 or query, key] float32, where `members` is [batch, 1 or query, key], with 1 where no
@@ -27,7 +27,7 @@ The phrase is plain English, from which `grammar.english` makes sentences:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ class Primitive:
     scalar: Callable[..., Any]
     tensor: Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
-    defaults: tuple[str | int, ...] = field(default=())
+    defaults: tuple[str | int, ...] = ()
     """Values of the trailing parameters that may be left out."""
     cost: int = 0
     looks_ahead: bool = False

@@ -15,8 +15,8 @@ from grammar.tree import CONNECTIVES
 class Rejection:
     """Why a text is not a program.  `line` and `column` count from 1, in characters.
 
-    `code` is one of: "empty", "too_long", "too_large", "too_costly", "syntax", "unknown_name",
-    "incomplete", "characters".
+    `code` is one of: "empty", "too_long", "too_large", "syntax", "unknown_name", "incomplete",
+    "characters", or, of a proposal, "failed".
     """
 
     code: str
@@ -48,7 +48,6 @@ class Rejection:
 SYNONYMS = {
     "previous": "back(1)",
     "prev": "back(1)",
-    "before": "before(noun)",
     "current": "self",
     "same": "same_word",
     "bos": "first",

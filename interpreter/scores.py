@@ -1,7 +1,7 @@
 """How close a predicted pattern is to the real one.
 
-All functions take `real` and `predicted`, [..., query, key] float32 with rows that sum to 1
-(0 on padding), and `lengths`, the number of real tokens of each text, where they need it.
+Patterns, `real` and `predicted`, are [..., query, key] float32 with rows that sum to 1 (0 on
+padding).
 """
 
 import torch
@@ -61,7 +61,7 @@ def iou_no_sink(real: Tensor, predicted: Tensor) -> Tensor:
 def jsd(real: Tensor, predicted: Tensor, lengths: Tensor) -> Tensor:
     """[...]: mean over rows of the square root of the Jensen-Shannon divergence, 0 to 1 (base 2).
 
-    `lengths` broadcasts to [...].
+    `lengths`, the number of real tokens of each text, broadcasts to [...].
     """
     middle = (real + predicted) / 2
 

@@ -17,7 +17,7 @@ from interpreter.scores import iou
 from synth.constants import Constants, Features
 from synth.library_view import terms
 from synth.slopes import Slopes
-from synth.structure import mixture_of
+from synth.structure import mixture_of, with_mixture
 
 STEPS = 80
 STEPS_AFTER_PRUNING = 25
@@ -113,7 +113,7 @@ def _without_one_part(program: Node) -> list[Node]:
             found.append(Node("program", *rules[:i], *rules[i + 1 :]))
         mixture = mixture_of(rule)
         for smaller in _smaller_mixtures(mixture):
-            new = Node("when", rule.children[0], smaller) if rule.op == "when" else smaller
+            new = with_mixture(rule, smaller)
             found.append(canonical(Node("program", *rules[:i], new, *rules[i + 1 :])))
     return found
 

@@ -17,7 +17,7 @@ from grammar.tree import Node
 from synth.fitting import Fitter
 from synth.library_view import terms
 from synth.pool import Pool
-from synth.structure import mixture_of
+from synth.structure import mixture_of, with_mixture
 
 MAX_TERMS = 12
 """Weighted selections and logits of one program: what a person still reads."""
@@ -216,6 +216,5 @@ def _with_part(mixture: Node, selection: Node, share: float) -> Node:
 def _with_mixture(program: Node, number: int, mixture: Node) -> Node:
     """The canonical program with another mixture in one of its rules."""
     rules = list(program.children)
-    rule = rules[number]
-    rules[number] = Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
+    rules[number] = with_mixture(rules[number], mixture)
     return canonical(Node("program", *rules))

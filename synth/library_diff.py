@@ -11,6 +11,7 @@ from synth.library import Library
 from synth.library_search import named_program
 from synth.library_view import ListedHead, listed_heads
 from synth.probe import behaviours, similarity
+from synth.structure import mixture_of
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def _shares(program: Node) -> dict[tuple[str, str], float]:
     shares: dict[tuple[str, str], float] = {}
     for rule in program.children:
         guard = to_text(rule.children[0]) if rule.op == "when" else ""
-        mixture = rule.children[-1] if guard else rule
-        weights = [cast(int, part.args[0]) for part in mixture.children]
-        for weight, part in zip(weights, mixture.children, strict=True):
+        parts = mixture_of(rule).children
+        weights = [cast(int, part.args[0]) for part in parts]
+        for weight, part in zip(weights, parts, strict=True):
             place = (guard, to_text(part.children[0]))
             shares[place] = shares.get(place, 0.0) + weight / sum(weights)
     return shares

@@ -14,6 +14,7 @@ from grammar.tree import Node
 from synth.probabilistic_grammar import Sampler, prior
 from synth.prompt import Prompt
 from synth.proposers import Draft, distinct
+from synth.structure import mixture_of, with_mixture
 
 Path = tuple[int, ...]
 
@@ -65,8 +66,7 @@ def _parts(program: Node, sampler: Sampler, random: Random) -> Node:
     """A part added, replaced or dropped in one of the mixtures."""
     rules = list(program.children)
     place = random.randrange(len(rules))
-    rule = rules[place]
-    parts = list((rule.children[1] if rule.op == "when" else rule).children)
+    parts = list(mixture_of(rules[place]).children)
     at = random.randrange(len(parts))
     match random.choice(("add", "replace", "drop")):
         case "drop" if len(parts) > 1:
@@ -75,8 +75,7 @@ def _parts(program: Node, sampler: Sampler, random: Random) -> Node:
             parts.append(sampler.part())
         case _:
             parts[at] = Node("part", parts[at].args[0], sampler.term())
-    mixture = Node("mixture", *parts)
-    rules[place] = Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
+    rules[place] = with_mixture(rules[place], Node("mixture", *parts))
     return Node("program", *rules)
 
 

@@ -200,7 +200,7 @@ def vocabulary_grower(
         fitter,
         sorted(selections, key=to_text),
         vocabulary.logits(tokens, causal=causal),
-        vocabulary.guards(tokens),
+        vocabulary.guards(),
     )
 
 

@@ -22,7 +22,7 @@ from interpreter.evaluate import Evaluator
 from interpreter.facts import Facts, on_first
 from interpreter.trials import Place, Trials
 from synth.fitting import Fitter
-from synth.structure import mixture_of
+from synth.structure import mixture_of, with_mixture
 from synth.vocabulary import is_selection
 
 WORTH = 0.0007
@@ -264,9 +264,7 @@ def _with_selection(program: Node, spot: _Spot, selection: Node) -> Node:
         logits[spot.logit] = Node("logit", logits[spot.logit].args[0], selection)
         term = Node("score", *logits)
     parts[spot.part] = Node("part", part.args[0], term)
-    mixture = Node("mixture", *parts)
-    changed = Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
-    return _with_rule(program, spot.rule, changed)
+    return _with_rule(program, spot.rule, with_mixture(rule, Node("mixture", *parts)))
 
 
 def _with_rule(program: Node, number: int, rule: Node) -> Node:

@@ -40,11 +40,11 @@ class Wanted:
     path: str
     model: str
     texts: str
-    choice: str = "iou"
-    max_tokens: int = 96
-    damage: bool = False
+    choice: str
+    max_tokens: int
+    damage: bool
     """Also what each program costs the model in its head's place: see `synth.ordering.damages`."""
-    keep: bool = False
+    keep: bool
     """The scores are stored in the library."""
 
 

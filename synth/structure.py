@@ -23,6 +23,11 @@ def mixture_of(rule: Node) -> Node:
     return rule.children[-1] if rule.op == "when" else rule
 
 
+def with_mixture(rule: Node, mixture: Node) -> Node:
+    """The rule with another mixture, guarded as before."""
+    return Node("when", rule.children[0], mixture) if rule.op == "when" else mixture
+
+
 def uses(node: Node, primitive: str) -> bool:
     """Whether the primitive stands anywhere in the node."""
     return any(part.op == primitive for part in node.walk())

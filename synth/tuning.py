@@ -20,7 +20,7 @@ from grammar.canonical import canonical
 from grammar.tree import Node
 from interpreter.capture import Head
 from interpreter.evaluate import Evaluator
-from interpreter.likelihood import Batch, batches, examples
+from interpreter.likelihood import batches, examples
 from interpreter.models import LoadedModel, load_spacy
 from interpreter.rows import FactsOf, Rows
 from interpreter.substitution import substituted
@@ -68,7 +68,6 @@ def shares_of_steps(number: int) -> list[float]:
 class _Read:
     """A batch with what is known of it before any program."""
 
-    batch: Batch
     rows: Rows
     evaluator: Evaluator
 
@@ -149,7 +148,7 @@ class Tuner:
         if read is None:
             batch = self._batches[number]
             rows = batch.rows(self._tagger, self._facts_of)
-            read = self._known[number] = _Read(batch, rows, Evaluator(rows.facts))
+            read = self._known[number] = _Read(rows, Evaluator(rows.facts))
         return {head: read.rows.placed(matrices(constants[head], read.evaluator)) for head in heads}
 
     def _divergence(self, number: int, original: Tensor, patterns: Mapping[Head, Tensor]) -> Tensor:

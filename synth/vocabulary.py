@@ -102,7 +102,7 @@ def plain_classes() -> list[Node]:
     return [Node(name) for name in names if name != "any"]
 
 
-def guards(tokens: Sequence[Sequence[Token]]) -> list[Node]:
+def guards() -> list[Node]:
     """Classes of query tokens that may have a mixture of their own."""
     plain = [node.op for node in plain_classes()]
     return _distinct([*plain, *(f"after({p})" for p in plain)])

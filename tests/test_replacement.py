@@ -332,7 +332,7 @@ def test_a_spoilt_file_is_refused(tmp_path: Path, change: Any, message: str) -> 
 @pytest.mark.parametrize("name", ["smollm2-135m", "minilm-l6"])
 def test_the_controls_on_a_real_model(name: str) -> None:
     loaded = load_model(name)
-    heads = [(layer, head) for layer in range(loaded.layers) for head in range(loaded.heads)]
+    heads = loaded.all_heads
     ids, mask = batch_of(loaded, STORIES[:3], 48)
     before = run(loaded, ids, mask)
     much = 0.3 * before.abs().mean()
