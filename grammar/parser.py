@@ -124,6 +124,15 @@ def _ungrouped(node: Node) -> Node:
     return Node(node.op, *(_ungrouped(a) if isinstance(a, Node) else a for a in node.args))
 
 
+DESCRIBED = {
+    "NUMBER": "a number 1-99",
+    "LOGIT": "a logit such as 2.5",
+    "WORD": '"a word"',
+    "$END": "the end",
+}
+"""Terminals that are not one text."""
+
+
 @cache
 def _lark() -> Lark:
     return Lark(
@@ -138,8 +147,7 @@ def _lark() -> Lark:
 def _shown() -> dict[str, str]:
     """How each terminal is named to people."""
     shown = {t.name: str(t.pattern.value) for t in _lark().terminals}
-    named = {"NUMBER": "a number 1-99", "LOGIT": "a logit such as 2.5", "WORD": '"a word"'}
-    return shown | named | {"$END": "the end"}
+    return shown | DESCRIBED
 
 
 def _expected(error: UnexpectedInput) -> tuple[str, ...]:
@@ -165,11 +173,16 @@ def _syntax(text: str, error: UnexpectedInput) -> Rejection:
         )
     expected = _expected(error)
     found = printable(text[offset : offset + 20])
-    listed = ", ".join(expected[:6]) + (", ..." if len(expected) > 6 else "")
+    listed = ", ".join(map(_quoted, expected[:6])) + (", ..." if len(expected) > 6 else "")
     rejection = located("syntax", f"found `{found}`, expected {listed}", text, offset, expected)
     if "did you mean" in rejection.hint:
         return located("unknown_name", f"no such word here: `{found}`", text, offset, expected)
     return rejection
+
+
+def _quoted(expected: str) -> str:
+    """What stands there as it is between backticks, a description without."""
+    return expected if expected in DESCRIBED.values() else f"`{expected}`"
 
 
 def _token_type(error: UnexpectedInput) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 
+from grammar import limits
 from grammar.primitives import PRIMITIVES
 from grammar.tree import CONNECTIVES
 
@@ -126,20 +127,34 @@ def hint_at(text: str, offset: int) -> str:
         start -= 1
     found = re.compile(r"[A-Za-z_]+[0-9]*").match(text, start)
     name = found.group().lower() if found else ""
-    rest = text[offset:]
-    if text[:offset].endswith("word(") or name == "word" or rest[:1] in ("'", '"'):
+    before, rest = text[:offset], text[offset:]
+    if before.endswith("word(") or name == "word" or rest[:1] in ("'", '"'):
         return 'a word stands in double quotes: `word("the")`'
     if name and name not in NAMES:
         meant = SYNONYMS.get(name) or _closest(name)
         return f"`{printable(name)}`: did you mean `{meant}`?" if meant else ""
-    if rest.startswith(" + ") and not re.match(r"[0-9]", text.rsplit("; ")[-1]):
+    if rest.startswith(" + ") and not re.match(r"[0-9]", before.rsplit("; ")[-1]):
         return "give every part of a sum a weight: `60 first + 40 back(1)`"
-    if re.match(r"\s", rest) or (offset and text[offset - 1] == " "):
+    if rest.strip() in ("and", "or", "+"):
+        return f"something is missing after `{rest.strip()}`"
+    if re.match(r" (and|or) ", rest):
+        return (
+            f"`and` and `or` join at most {limits.MAX_OPERANDS} predicates, "
+            "and a way to select, as `first(noun)`, is none"
+        )
+    if re.match(r"\s|[+:;]|,(?! \S)", rest):
         return "one space around `+`, after `,`, `:` and `;`, none elsewhere: `30 first + 20 self`"
     if name and found and found.group() != name:
         return f"names are written in small letters: `{name}`"
+    call = re.search(r"([a-z_]+)\([^()]*$", before[:start])
+    if call and call.group(1) in PRIMITIVES and (name or rest[:1] in (")", ",")):
+        name = call.group(1)
+    elif name in PRIMITIVES and re.search(r"(^|; )when [^:]*$", before[:start]):
+        return "a guard says what the query token is: `when noun and not name: self; first`"
     if name in PRIMITIVES and PRIMITIVES[name].parameters:
         return f"write {PRIMITIVES[name].doc}: `{PRIMITIVES[name].example}`"
+    if rest[:1].isdigit() and re.search(r"score\((.* [+-] )?$", before):
+        return "logits run from 0.0 to 9.9, with one digit after the point: `score(2.0 noun)`"
     if rest[:1] == "." or re.match(r"0?\.[0-9]", text[start:]):
         return "weights are whole numbers from 1 to 99; logits have one digit after the point: 2.5"
     if rest[:1].isdigit():
@@ -155,4 +170,6 @@ def located(
     line = before.count("\n") + 1
     column = offset - (before.rfind("\n") + 1) + 1
     hint = hint_at(text, offset) if code in ("syntax", "unknown_name") else ""
+    if code == "incomplete" and text.rsplit("; ", 1)[-1].startswith("when "):
+        hint = "the last rule has no `when`: `when noun: self; first`"
     return Rejection(code, message, line, column, hint, tuple(expected))

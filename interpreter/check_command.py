@@ -20,6 +20,8 @@ from grammar.tree import Node
 from interpreter.progress import new_display
 
 SECONDS_WITHOUT_PROGRESS = 2.0
+LIBRARY = b'{"kind": "library"'
+"""How an exported library begins."""
 MOST_BYTES = 4 * limits.MAX_PROGRAM_CHARACTERS
 """No program has more in UTF-8; of a longer line little more is kept."""
 
@@ -92,6 +94,8 @@ def verdicts(stream: BinaryIO, name: str) -> Iterator[Verdict]:
             line = line.removeprefix(b"\xef\xbb\xbf")
             if b"\0" in line:
                 raise InputError(f"{name}: a binary file (a zero byte in its first line)")
+            if line.startswith(LIBRARY):
+                raise InputError(f"{name}: a library; `headscript library verify` checks those")
         if line.strip() and not line.startswith(b"#"):
             yield _verdict(number, line)
 

@@ -67,7 +67,10 @@ def check_programs(
     if not programs:
         raise InputError("no heads to replace: give a program for one at least")
     trees: dict[int, dict[int, Node]] = {}
-    for (layer, head), program in programs.items():
+    for place, program in programs.items():
+        if isinstance(place, str):
+            raise InputError(f"a head is a pair as (4, 2), layer and number, not {place!r:.20}")
+        layer, head = place
         if layer not in range(loaded.layers) or head not in range(loaded.heads):
             raise InputError(
                 f"{loaded.name} has layers L0-L{loaded.layers - 1} and heads H0-H{loaded.heads - 1}"

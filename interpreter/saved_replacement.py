@@ -26,13 +26,14 @@ PROGRAMS = Path("headscript") / "programs.json"
 
 
 def save_replaced(
-    folder: Path, loaded: LoadedModel, programs: Mapping[Head, Node | str], facts: FactsOf
+    folder: str | Path, loaded: LoadedModel, programs: Mapping[Head, Node | str], facts: FactsOf
 ) -> None:
     """Writes the model, its tokenizer and the programs, in canonical form.
 
     InputError as by `replaced`, and where the folder holds something else.
     """
     check_programs(loaded, programs)
+    folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty: name a new folder")
     loaded.model.save_pretrained(folder)
@@ -47,13 +48,13 @@ def save_replaced(
     path.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
 
 
-def load_replaced(folder: Path) -> tuple[LoadedModel, dict[Head, Node], FactsOf]:
+def load_replaced(folder: str | Path) -> tuple[LoadedModel, dict[Head, Node], FactsOf]:
     """The model, its programs and which facts they read: what `replaced` takes.
 
     InputError where a file is missing or damaged, the weights are others than those that the
     programs were saved with, a head is named twice or a program is none.
     """
-    path = folder / PROGRAMS
+    path = Path(folder) / PROGRAMS
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

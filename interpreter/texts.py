@@ -140,7 +140,8 @@ def _from_hub(source: str, limit: int | None) -> list[str]:
         from datasets import load_dataset  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
         raise InputError(
-            f"{source}: no such file, and hub data sets need `pip install headscript[hub]`"
+            f"{source}: no such file, and hub data sets need the extra `hub`: "
+            "`pip install -c constraints.txt -e '.[hub]'`"
         ) from error
     name, _, rest = source.partition(":")
     split, _, column = rest.partition(":")

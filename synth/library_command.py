@@ -107,7 +107,7 @@ def list_command(
     where unknown), "program_hash", "program", "sentence" (the program in English)}]}
     """
     with Library.open(path) as opened:
-        heads = listed_heads(opened, model, layer, head)
+        every = heads = listed_heads(opened, model, layer, head)
     holds = mentions(uses) if uses else None
     heads = [
         h
@@ -128,7 +128,8 @@ def list_command(
         click.echo(json.dumps({"heads": told}, indent=2))
         return
     if not heads:
-        click.echo("No head has a program here.")
+        kinds = ", ".join(sorted({h.choice for h in every})) or "none"
+        click.echo(f"No choice is such a one, of {len(every)} (--choice: {kinds}).")
     console = terminal()
     for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
         table = _heads_table(group, wide, console.width < NARROW)

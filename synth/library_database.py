@@ -17,7 +17,7 @@ from synth.library_rows import Row
 
 AnyRow = TypeVar("AnyRow", bound=Row)
 
-NEWER = "was written by a newer HeadScript: upgrade with `pip install -U headscript`"
+NEWER = "was written by a newer HeadScript: read it with that one"
 
 
 class NoLibraryError(InputError):

@@ -74,7 +74,9 @@ def open_file(path: Path, create: bool) -> Database:
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder: name a library file with --library")
     if not os.path.exists(path) and not create:
-        raise NoLibraryError(f"{path} does not exist: make a library with `headscript synth`")
+        raise NoLibraryError(
+            f"{path} does not exist: name a library with --library, or make one: `headscript synth`"
+        )
     database = Database(str(path), _engine(str(path.absolute())), partial(failures, path))
     with failures(path):
         _recognise(path, create)

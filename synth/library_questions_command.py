@@ -146,8 +146,11 @@ def _print_libraries(found: "LibraryDiff") -> None:
         table.add_row(*cells(head.name, head.choice), ious, Text(programs))
     console = terminal()
     console.print(table)
+    first = sum(head.other is None for head in found.heads)
+    second = sum(head.one is None for head in found.heads)
     console.print(
-        f"{len(found.heads)} choices differ, {found.same_heads} are the same; programs: "
+        f"{len(found.heads) - first - second} choices differ, {found.same_heads} are the same, "
+        f"{first} are in the first alone, {second} in the second; programs: "
         f"{found.programs_in_both} in both, {found.programs_in_one} in the first alone, "
         f"{found.programs_in_other} in the second"
     )
@@ -181,11 +184,16 @@ def stats_command(path: str, as_json: bool) -> None:
 def _print_stats(found: "Stats") -> None:
     console = terminal()
     rejects = ", ".join(f"{code} {number}" for code, number in found.rejects.items()) or "none"
+    proposed = (
+        f"{found.proposals} proposals: {found.text_duplicates} texts that were there; "
+        f"rejected: {rejects}."
+        if found.proposals
+        else "It holds no proposals, as one that was exported with --chosen."
+    )
     console.print(
         printable(
             f"{found.programs} programs in {found.runs} runs; {found.choices} choices of "
-            f"{found.chosen_programs} programs; {found.scores} scores. {found.proposals} "
-            f"proposals: {found.text_duplicates} texts that were there; rejected: {rejects}. "
+            f"{found.chosen_programs} programs; {found.scores} scores. {proposed} "
             f"{found.behaviour_duplicates} programs do what a shorter one does on the probe batch, "
             f"in {len(found.behaviour_groups)} groups."
         )

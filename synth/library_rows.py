@@ -19,7 +19,7 @@ HeadKey = tuple[int, int]
 
 TITLES = {
     "iou": "IoU",
-    "iou_no_sink": "IoU without the sink",
+    "iou_no_sink": "IoU without the first token",
     "jsd": "JSD",
     "output_error": "output error",
 }

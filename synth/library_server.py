@@ -70,7 +70,9 @@ def open_server(text: str, create: bool) -> Database:
             json_serializer=partial(json.dumps, allow_nan=False),
         )
     except ModuleNotFoundError as error:
-        raise InputError(f"{name} needs a driver: `pip install headscript[server]`") from error
+        raise InputError(
+            f"{name} needs a driver: `pip install -c constraints.txt -e '.[server]'`"
+        ) from error
     _take_turns(engine)
     database = Database(name, engine, partial(failures, name))
     with failures(name):

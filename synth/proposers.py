@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from grammar.canonical import canonical, content_hash
@@ -126,6 +128,9 @@ def parse_proposer(spec: str) -> tuple[str, str]:
     """(kind, what it needs to know) of a name of `KINDS`.  Raises InputError for any other."""
     kind, colon, rest = spec.partition(":")
     if not colon and kind not in ("outlines", "vllm", "api", "learned", ""):
+        meant = get_close_matches(kind, WITHOUT_MODEL, n=1, cutoff=0.75)
+        if meant and kind not in WITHOUT_MODEL and not Path(kind).exists():
+            raise InputError(f"no proposer {spec!r:.60}: did you mean `{meant[0]}`?")
         return (kind, "") if kind in WITHOUT_MODEL else ("outlines", spec)
     if kind == "learned" and rest:
         parse_proposer(rest)

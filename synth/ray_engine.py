@@ -27,7 +27,9 @@ class RayEngine:
         try:
             import ray
         except ImportError as error:
-            raise InputError("--engine ray needs `pip install headscript[ray]`") from error
+            raise InputError(
+                "--engine ray needs `pip install -c constraints.txt -e '.[ray]'`"
+            ) from error
         self._ray: Any = ray
         self._threads = torch.get_num_threads()
         try:

@@ -22,7 +22,7 @@ def print_results(results: RunResults) -> None:
     table.add_column("program", ratio=1, overflow="fold")
     table.add_column("IoU", justify="right", no_wrap=True)
     table.add_column("best trivial", justify="right", no_wrap=True)
-    table.add_column("proposed\nrejected\nduplicate", justify="right", no_wrap=True)
+    table.add_column("proposed\nrejected\nduplicates", justify="right", no_wrap=True)
     for head in results.heads:
         low, high = head.iou_ci95
         table.add_row(
@@ -39,7 +39,8 @@ def print_results(results: RunResults) -> None:
     total = results.total
     codes = ", ".join(f"{code} {number}" for code, number in results.reject_codes.items())
     console.print(
-        f"{total['proposed']} proposals: {total['duplicates']} duplicates, "
+        f"{total['proposed']} proposals, refined programs among them: "
+        f"{total['duplicates']} duplicates, "
         f"{total['rejected']} rejected" + (f" ({codes})" if codes else "")
     )
     spent = results.spent
@@ -57,10 +58,11 @@ def print_scores(result: dict[str, Any]) -> None:
     table = Table(
         title=f"{result['model']} on {about['documents']} documents, {about['tokens']:,} tokens",
         title_justify="left",
+        show_lines=True,
     )
     table.add_column("head")
-    table.add_column("program", ratio=1)
-    scores = {"iou": "IoU", "iou_no_sink": "without sink", "jsd": "JSD"}
+    table.add_column("program", ratio=1, overflow="fold")
+    scores = {"iou": "IoU", "iou_no_sink": "without the\nfirst token", "jsd": "JSD"}
     scores |= {"output_error": "output error", "damage": "damage"}
     if all(head["damage"] is None for head in result["heads"]):
         del scores["damage"]
@@ -70,7 +72,7 @@ def print_scores(result: dict[str, Any]) -> None:
         numbers = [head[key] for key in scores]
         table.add_row(
             head_name(head["layer"], head["head"]),
-            Text(head["program"]),
+            Text(head["program"].replace("; ", ";\n")),
             *(f"{number:.3f}" for number in numbers),
         )
     console = Console()
@@ -78,7 +80,7 @@ def print_scores(result: dict[str, Any]) -> None:
     low, high = result["mean_iou_ci95"]
     console.print(
         f"mean IoU {result['mean_iou']:.3f} (95% {low:.3f}–{high:.3f}), "
-        f"without sink {result['mean_iou_no_sink']:.3f}; "
+        f"without the first token {result['mean_iou_no_sink']:.3f}; "
         f"{result['distinct_programs']} distinct programs, {result['rejected']} rejected"
     )
     baselines = ", ".join(f"{name} {value:.3f}" for name, value in result["baselines"].items())
@@ -112,4 +114,4 @@ def print_replacement(result: dict[str, Any], model: str) -> None:
         if value is not None
     )
     most = max(point["heads"] for point in result["curve"])
-    console.print(f"controls at {most} heads: {controls}")
+    console.print(f"controls at {most} {'head' if most == 1 else 'heads'}: {controls}")

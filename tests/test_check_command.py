@@ -27,6 +27,7 @@ from interpreter.command_line import main
 from tests.strategies import programs
 
 FIXTURES = Path(__file__).with_name("fixtures")
+LIBRARIES = Path(__file__).parents[1] / "experiments" / "libraries"
 CHECK = [sys.executable, "-c", "from interpreter.command_line import main; main()", "check"]
 
 
@@ -44,6 +45,12 @@ def verdicts(given_input: bytes | str) -> list[dict[str, Any]]:
     result = check(given_input, "--json")
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_library_is_no_list_of_programs() -> None:
+    result = check((LIBRARIES / "minilm-l6.jsonl").read_bytes())
+    assert result.exit_code == 1
+    assert "a library; `headscript library verify`" in result.stderr
 
 
 def test_identity() -> None:

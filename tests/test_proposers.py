@@ -178,6 +178,8 @@ def test_names() -> None:
         with pytest.raises(InputError, match="no proposer") as caught:
             make_proposer(wrong)
         assert all(kind in str(caught.value) for kind in KINDS)
+    with pytest.raises(InputError, match="did you mean `sampling`"):
+        make_proposer("samplign")
 
 
 def test_every_kind_is_told_in_the_help() -> None:

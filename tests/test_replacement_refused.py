@@ -50,6 +50,7 @@ def test_attention_that_is_changed_otherwise_is_refused(cap: float | None) -> No
         ({(2, 0): "self"}, "no L2H0 to replace"),
         ({(0, -1): "self"}, "no L0H-1 to replace"),
         ({(0, 1): "frist"}, "L0H1 can't be replaced"),
+        ({"L0H1": "first"}, "a head is a pair as"),
         ({}, "no heads to replace"),
     ],
 )

@@ -219,7 +219,7 @@ def test_the_grid_shows_other_scores_and_categories(open_page: Open, made: Repor
     entries = [replace(e, damage=0.01 * e.head) for e in made.entries]
     page = open_page(replace(made, entries=entries))
     assert page.locator("#measures label").all_inner_texts() == [
-        *("IoU", "IoU without the sink", "Output error", "Damage", "Category")
+        *("IoU", "IoU without the first token", "Output error", "Damage", "Category")
     ]
 
     def told(head: str) -> str:
