@@ -44,6 +44,10 @@ def candidates(library: Library, choice: Choice) -> list[Candidate]:
 
 
 def pareto_front(library: Library, choice: Choice) -> list[Candidate]:
-    """The candidates that no other one of at most their size reaches, smallest first."""
+    """The candidates that no other one of at most their size reaches, smallest first.
+
+    The chosen one too: near the best, of as many terms it is the one with fewer parts.
+    """
     tried = candidates(library, choice)
-    return [tried[i] for i in front([c.terms for c in tried], [c.iou for c in tried])]
+    kept = front([c.terms for c in tried], [c.iou for c in tried])
+    return [c for i, c in enumerate(tried) if i in kept or c.program == choice.text]

@@ -116,7 +116,8 @@ def test_show(path: Path) -> None:
 
 def test_what_size_buys(path: Path) -> None:
     between, beaten, other = "2 first + 1 self", "2 first + 1 noun", "2 first + 1 comma"
-    select = {between: 0.6, beaten: 0.4}
+    longer = "score(2.0 noun + 1.5 verb + 1.0 stop + 0.5 comma)"
+    select = {between: 0.6, beaten: 0.4, longer: 0.701}
     with Library.open(path) as library:
         run = start(library)
         library.add_programs([*select, other])
@@ -132,7 +133,9 @@ def test_what_size_buys(path: Path) -> None:
         )
         library.record_baselines([replace(baseline(run), name="first", split="select", iou=0.5)])
     front = json.loads(run_command(path, "show", "L5H4", "--json").stdout)["front"]
-    expected = [(SMALL, 1, 0.5, False), (between, 2, 0.6, False), (LARGE, 4, 0.7, True)]
+    expected = [(SMALL, 1, 0.5, False), (between, 2, 0.6, False), (longer, 4, 0.701, False)]
+    # The chosen one is near the best, with fewer parts.
+    expected.append((LARGE, 4, 0.7, True))
     assert [(f["program"], f["terms"], f["iou"], f["chosen"]) for f in front] == expected
     assert {f["model_revision"] for f in front} == {"r1"}
     assert [f["program_hash"] for f in front] == [content_hash(text) for text, *_ in expected]
