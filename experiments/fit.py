@@ -40,7 +40,7 @@ SINKS = {"with_sink": "whole matrix", "without_sink": "without the first token"}
 
 
 def patterns_of_each(subject: Subject) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Any]]:
-    """Of each title IoU with and without the sink, [head, text], and what was chosen."""
+    """Of each title IoU with and without the first token, [head, text], and what was chosen."""
     select, test = subject.scorers["select"], subject.scorers["test"]
     real = test.patterns.attention
     found: dict[str, tuple[Tensor, Tensor]] = {}

@@ -70,7 +70,7 @@ def _category(name: str, heads: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def draw(results: Mapping[str, Any], title: str, path: Path) -> None:
-    """IoU with and without the sink, and the category, of every head."""
+    """IoU with and without the first token, and the category, of every head."""
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
 

@@ -28,7 +28,7 @@ def ious_of_all(scorer: Scorer, programs: Sequence[str], what: str) -> Tensor:
 
 
 def ious_of_chosen(scorer: Scorer, chosen: Mapping[Head, str]) -> tuple[Tensor, Tensor]:
-    """IoU with and without the sink of each head's program, both [head, text]."""
+    """IoU with and without the first token of each head's program, both [head, text]."""
     full, rest = [], []
     with progress_bar() as bar:
         for head in bar.track(scorer.patterns.heads, description="Scoring the chosen programs"):

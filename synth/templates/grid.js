@@ -6,7 +6,7 @@ const worstDamage = Math.max(...data.entries.map((entry) => entry.damage ?? 0), 
 const thousandths = (value) => (1000 * value).toFixed(value < 0.00995 ? 1 : 0);
 const MEASURES = [
   { key: "iou", label: "IoU", shade: (v) => v, ends: ["0", "1"], note: "IoU, better to the right" },
-  { key: "iou_no_sink", label: "IoU without the sink", shade: (v) => v, ends: ["0", "1"], note: "IoU without the sink, better to the right" },
+  { key: "iou_no_sink", label: "IoU without the first token", shade: (v) => v, ends: ["0", "1"], note: "IoU without the first token, better to the right" },
   { key: "output_error", label: "Output error", shade: (v) => 1 - Math.min(v, 1), ends: ["1 or more", "0"], note: "Output error, better to the right" },
   { key: "damage", label: "Damage", shade: (v) => 1 - Math.sqrt(v / worstDamage), ends: [thousandths(worstDamage), "0"], write: thousandths,
     note: "Damage in thousandths of a nat a token, better to the right" },

@@ -30,7 +30,7 @@ function scores(entry) {
     make("dl", { className: "dots" }, ...dotRow("ours", "IoU of this program", entry.iou, entry.iou_ci, entry.iou_per_document), ...trivial.flat()),
     axisRow(),
     make("dl", { className: "figures" },
-      fact("IoU without the sink", fixed(entry.iou_no_sink), entry.iou_no_sink_ci), fact("JSD", fixed(entry.jsd), entry.jsd_ci),
+      fact("IoU without the first token", fixed(entry.iou_no_sink), entry.iou_no_sink_ci), fact("JSD", fixed(entry.jsd), entry.jsd_ci),
       fact("Output error", fixed(entry.output_error), entry.output_error_ci),
       ...(entry.damage === null ? [] : [fact("Damage", fixed(entry.damage, 4))]),
       fact("Size", plural(entry.terms, "term"))),
