@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from experiments import safety_and_speed, sameness, subject, travel
+from experiments import safety_and_speed, sameness, subject
 from experiments.coverage import curve, fit_weights, greedy
 from experiments.render import CLAIMS
 from experiments.results import ROOT, read
@@ -44,8 +44,7 @@ def place(tmp_path_factory) -> Path:
 def results(name: str, place: Path, tmp_path: Path, tagger, monkeypatch) -> dict:
     """The record that a claim writes."""
     module = import_module(f"experiments.{name}")
-    for loading in (subject, travel):
-        monkeypatch.setattr(loading, "load_model", lambda _: tiny("llama"))
+    monkeypatch.setattr(subject, "load_model", lambda _: tiny("llama"))
     words = [*SMALL, "--library", str(place), "--output", str(tmp_path)]
     if name == "travel":
         lengths = ("--tokens", "32", "--tokens", "96", "--tokens", "1000")

@@ -91,8 +91,7 @@ def test_a_cause_is_what_the_program_lacks(tagger) -> None:
 
 @pytest.mark.parametrize("claim", [ceiling, residual, ablation, stages])
 def test_a_claim_is_written_and_shown(claim, tmp_path: Path, tagger, monkeypatch) -> None:
-    for module in (subject, ceiling, ablation):
-        monkeypatch.setattr(module, "load_model", lambda _: tiny("llama"))
+    monkeypatch.setattr(subject, "load_model", lambda _: tiny("llama"))
     place = tmp_path / "tiny.sqlite"
     with Library.open(place, create=True) as library:
         choose_all(library, ("first", "2 first + 1 back(1)", "comma"))
