@@ -278,7 +278,7 @@ def test_special_tokens_are_no_words() -> None:
 
 def saved(tmp_path: Path) -> Path:
     folder = tmp_path / "replaced"
-    save_replaced(folder, tiny("llama"), PROGRAMS, "prefix")
+    save_replaced(str(folder), tiny("llama"), PROGRAMS, "prefix")
     return folder
 
 
@@ -287,7 +287,7 @@ def test_saved_and_loaded_again(tmp_path: Path) -> None:
     ids, mask = batch_of(loaded, STORIES[:1], 20)
     with replaced(loaded, PROGRAMS):
         expected = run(loaded, ids, mask)
-    again, programs, facts = load_replaced(saved(tmp_path))
+    again, programs, facts = load_replaced(str(saved(tmp_path)))
     assert facts == "prefix"
     with replaced(again, programs, facts):
         torch.testing.assert_close(run(again, ids, mask), expected)

@@ -48,6 +48,15 @@ def answer(*arguments: str) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+def test_the_table_holds_whole_programs(arguments: list[str]) -> None:
+    """However narrow: what is copied from it has to run."""
+    shown = CliRunner().invoke(main, arguments, env={"COLUMNS": "60"}).stdout
+    rows = [row.split("│") for row in shown.splitlines() if row.startswith("│")]
+    words = "".join("".join(row[2].split()) for row in rows)
+    for head in answer(*arguments)["heads"]:
+        assert "".join(head["program"].split()) in words
+
+
 def test_nothing_is_kept_unless_asked(library: Path, arguments: list[str]) -> None:
     found = answer(*arguments)
     assert [head["damage"] for head in found["heads"]] == [None] * len(PROGRAMS)

@@ -137,6 +137,7 @@ def test_bad_input(model: Path, texts: Path, tmp_path: Path) -> None:
     assert "read at most 2,048" in refusal(library, model, texts, "--max-tokens", "2049")
     assert "takes at most 128" in refusal(library, model, texts, "--max-tokens", "129")
     assert "does not exist" in refusal(tmp_path / "none.sqlite", model, texts)
+    assert "`headscript library import`" in refusal(tmp_path / "l.jsonl", model, texts)
     few = tmp_path / "few.txt"
     few.write_text("Once upon a time.")
     assert "too few to split" in refusal(library, model, few)
