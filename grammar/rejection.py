@@ -122,6 +122,10 @@ def _terminal_width(text: str) -> int:
 
 def hint_at(text: str, offset: int) -> str:
     """Advice drawn from typical mistakes at this place of a rejected program, or ""."""
+    here = text[offset : offset + 1]
+    if not (here.isprintable() or here.isspace()):
+        # The message shows what stands there, and no word of the language was meant.
+        return ""
     start = offset
     while start > 0 and (text[start - 1].isalnum() or text[start - 1] == "_"):
         start -= 1
@@ -170,6 +174,6 @@ def located(
     line = before.count("\n") + 1
     column = offset - (before.rfind("\n") + 1) + 1
     hint = hint_at(text, offset) if code in ("syntax", "unknown_name") else ""
-    if code == "incomplete" and text.rsplit("; ", 1)[-1].startswith("when "):
+    if code == "incomplete" and "; " in expected:
         hint = "the last rule has no `when`: `when noun: self; first`"
     return Rejection(code, message, line, column, hint, tuple(expected))

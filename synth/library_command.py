@@ -129,7 +129,7 @@ def list_command(
         return
     if not heads:
         kinds = ", ".join(sorted({h.choice for h in every})) or "none"
-        click.echo(f"No choice is such a one, of {len(every)} (--choice: {kinds}).")
+        click.echo(f"None of {len(every)} choices matches (--choice: {kinds}).")
     console = terminal()
     for (name, revision), group in groupby(heads, key=lambda h: (h.model, h.model_revision)):
         table = _heads_table(group, wide, console.width < NARROW)

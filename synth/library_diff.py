@@ -68,7 +68,8 @@ class DiffHead:
     """
 
     model: str
-    model_revision: str
+    model_revision: str | None
+    """None where each library holds one revision of the model, be they the same or not."""
     name: str
     choice: str
     one: str | None
@@ -90,7 +91,9 @@ class LibraryDiff:
 
 def diff_libraries(one: Library, other: Library, model: str | None) -> LibraryDiff:
     """Compares choices head by head, and the sets of programs."""
-    first, second = (_by_place(listed_heads(library, model)) for library in (one, other))
+    listed = [listed_heads(library, model) for library in (one, other)]
+    several = set[str]().union(*map(_of_several_revisions, listed))
+    first, second = (_by_place(heads, several) for heads in listed)
     differing = []
     places = sorted({*first, *second})
     for place in places:
@@ -101,7 +104,7 @@ def diff_libraries(one: Library, other: Library, model: str | None) -> LibraryDi
         differing.append(
             DiffHead(
                 model=name,
-                model_revision=revision,
+                model_revision=revision or None,
                 name=head_name(layer, head),
                 choice=choice,
                 one=a.program if a else None,
@@ -120,5 +123,19 @@ def diff_libraries(one: Library, other: Library, model: str | None) -> LibraryDi
     )
 
 
-def _by_place(heads: Iterable[ListedHead]) -> dict[tuple[str, str, int, int, str], ListedHead]:
-    return {(h.model, h.model_revision, h.layer, h.head, h.choice): h for h in heads}
+def _of_several_revisions(heads: Iterable[ListedHead]) -> set[str]:
+    """The models of which these are of more than one revision."""
+    first: dict[str, str] = {}
+    return {
+        h.model for h in heads if first.setdefault(h.model, h.model_revision) != h.model_revision
+    }
+
+
+def _by_place(
+    heads: Iterable[ListedHead], several: set[str]
+) -> dict[tuple[str, str, int, int, str], ListedHead]:
+    """By model, revision ("" but for `several` revisions), layer, head and choice."""
+    return {
+        (h.model, h.model_revision if h.model in several else "", h.layer, h.head, h.choice): h
+        for h in heads
+    }

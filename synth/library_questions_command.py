@@ -102,9 +102,9 @@ def diff_command(one: str, other: str, path: str, model: str | None, as_json: bo
     \b
     JSON for heads and programs: {"one", "other" (canonical texts), "similarity" (IoU on the probe
     batch), "terms": [{"rule" (its guard), "term", "one", "other" (shares of the rule's weight)}]}
-    JSON for libraries: {"heads": [{"model", "model_revision", "name", "choice", "one", "other",
-    "one_iou", "other_iou"}], "same_heads", "programs_in_one", "programs_in_other",
-    "programs_in_both"}
+    JSON for libraries: {"heads": [{"model", "model_revision" (null where each library holds one),
+    "name", "choice", "one", "other", "one_iou", "other_iou"}], "same_heads", "programs_in_one",
+    "programs_in_other", "programs_in_both"}
     """
     from synth.library_diff import ProgramDiff, diff_libraries, diff_programs
 

@@ -37,9 +37,15 @@ def open_database(place: str | Path, create: bool = False) -> Database:
         return open_server(str(place), create)
     if str(place).endswith(".jsonl"):
         if create:
-            raise InputError(f"{place} {IMPORT}")
+            refuse_export(place)
         return open_export(Path(place))
     return open_file(Path(place), create)
+
+
+def refuse_export(place: str | Path) -> None:
+    """InputError where `place` is an export, for what writes into libraries."""
+    if str(place).endswith(".jsonl"):
+        raise InputError(f"{place} {IMPORT}")
 
 
 def check_place(place: str | Path) -> None:

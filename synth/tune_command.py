@@ -74,9 +74,9 @@ def tune(
     from interpreter.texts import load_texts
     from synth.faithful_run import TuneSettings, make_faithful
     from synth.library import Library
-    from synth.library_store import check_place
+    from synth.library_store import refuse_export
 
-    check_place(path)
+    refuse_export(path)
     loaded_texts = load_texts(texts)
     loaded_texts.split()
     with Library.open(path) as library:

@@ -125,14 +125,25 @@ def test_diff_of_libraries(path: Path, tmp_path: Path) -> None:
 
 
 def test_revisions_of_a_model_are_told_apart(tmp_path: Path) -> None:
-    path = tmp_path / "l.sqlite"
-    with Library.open(path, create=True) as library:
-        run = start(library)
-        for revision, text in (("r1", "first"), ("r2", "self")):
-            library.add_programs([text])
-            library.set_choice(replace(chosen(run, text), model_revision=revision))
-    found = told(path, "diff", str(path), str(path))
+    """But for two libraries that hold one each: those are compared."""
+
+    def library_of(name: str, *revisions: tuple[str, str]) -> Path:
+        with Library.open(tmp_path / name, create=True) as library:
+            run = start(library)
+            for revision, text in revisions:
+                library.add_programs([text])
+                library.set_choice(replace(chosen(run, text), model_revision=revision))
+        return tmp_path / name
+
+    both = library_of("both.sqlite", ("r1", "first"), ("r2", "self"))
+    found = told(both, "diff", str(both), str(both))
     assert (found["heads"], found["same_heads"]) == ([], 2)
+    old = library_of("old.sqlite", ("r1", "first"))
+    new = library_of("new.sqlite", ("r2", "self"))
+    (head,) = told(old, "diff", str(old), str(new))["heads"]
+    assert (head["one"], head["other"], head["model_revision"]) == ("first", "self", None)
+    (head,) = told(both, "diff", str(both), str(new))["heads"]
+    assert (head["one"], head["other"], head["model_revision"]) == ("first", None, "r1")
 
 
 # Stats, and the two kinds of sameness
